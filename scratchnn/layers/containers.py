@@ -1,0 +1,212 @@
+"""Modules made of modules: Sequential, ModuleList, MLP."""
+
+from __future__ import annotations
+
+import operator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Self, overload
+
+import numpy as np
+
+from ..checks import Array, as_array
+from .activations import Identity, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from .linear import Linear
+from .module import Module
+
+__all__ = ["MLP", "ModuleList", "Sequential"]
+
+
+class Sequential(Module):
+    """Modules one after the other: y = module_k(... module_1(x)).
+
+    Args:
+        modules: modules, or one OrderedDict (or dict) of names to modules.
+    Raises:
+        TypeError: something that is not a Module.
+    The same module may stand in several places; its gradients then add up.
+    Source: torch.nn.Sequential.
+    """
+
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            named = list(modules[0].items())
+        else:
+            named = [(str(i), module) for i, module in enumerate(modules)]
+        for name, module in named:
+            _check_module(type(self).__name__, name, module)
+            if "." in name or not name or hasattr(self, name):
+                raise KeyError(
+                    f"Sequential cannot name a module {name!r}: empty, dotted or already an attribute"
+                )
+            setattr(self, name, module)
+
+    def _chain(self) -> list[Module]:
+        return [value for value in vars(self).values() if isinstance(value, Module)]
+
+    def _names(self) -> list[str]:
+        return [name for name, value in vars(self).items() if isinstance(value, Module)]
+
+    def forward(self, x: Any) -> Array:
+        """y (shape as the last module gives it) for x (shape as the first one takes it)."""
+        trail = []
+        for module in self._chain():
+            x = module(x)
+            trail.append((module, module._snapshot()))
+        if not trail:
+            x = as_array(self._label(), "x", x)
+        # The trail, not the modules, holds what backward needs: a module may stand here twice.
+        self._saved = (trail,)
+        return np.asarray(x)
+
+    def backward(self, dy: Any) -> Array:
+        """dL/dx for dL/dy, through the modules in reverse."""
+        if self._saved is None:
+            raise RuntimeError(
+                f"{type(self).__name__} got backward before forward; call it on an input first"
+            )
+        for module, snapshot in reversed(self._saved[0]):
+            module._restore(snapshot)
+            dy = module.backward(dy)
+        return np.asarray(dy)
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end; returns self."""
+        _check_module(type(self).__name__, str(len(self)), module)
+        setattr(self, str(len(self)), module)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._chain())
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._chain())
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Module:
+        if isinstance(index, slice):
+            names = self._names()[index]
+            return Sequential(OrderedDict((name, getattr(self, name)) for name in names))
+        return self._chain()[_position(self, index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        _check_module(type(self).__name__, str(index), module)
+        setattr(self, self._names()[_position(self, index)], module)
+
+
+class ModuleList(Module):
+    """A list of modules that registers them; it has no forward of its own.
+
+    Source: torch.nn.ModuleList.
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end; returns self."""
+        _check_module("ModuleList", str(len(self)), module)
+        setattr(self, str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add modules at the end; returns self."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def _chain(self) -> list[Module]:
+        return [value for value in vars(self).values() if isinstance(value, Module)]
+
+    def __len__(self) -> int:
+        return len(self._chain())
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._chain())
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> ModuleList: ...
+    def __getitem__(self, index: int | slice) -> Module:
+        if isinstance(index, slice):
+            return ModuleList(self._chain()[index])
+        return self._chain()[_position(self, index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        _check_module("ModuleList", str(index), module)
+        setattr(self, str(_position(self, index)), module)
+
+
+def _check_module(owner: str, name: str, module: Any) -> None:
+    if not isinstance(module, Module):
+        raise TypeError(
+            f"{owner} got {module!r} as module {name}; it needs scratchnn modules: "
+            "Linear(2, 10), ReLU(), or a subclass of Module"
+        )
+
+
+def _position(modules: Sequential | ModuleList, index: int) -> int:
+    position = operator.index(index)
+    if not -len(modules) <= position < len(modules):
+        raise IndexError(f"{type(modules).__name__} of {len(modules)} modules has no index {position}")
+    return position % len(modules)
+
+
+_ACTIVATIONS: dict[str, Callable[[], Module]] = {
+    "identity": Identity,
+    "leaky_relu": LeakyReLU,
+    "log_softmax": lambda: LogSoftmax(-1),
+    "relu": ReLU,
+    "sigmoid": Sigmoid,
+    "softmax": lambda: Softmax(-1),
+    "tanh": Tanh,
+}
+
+
+class MLP(Sequential):
+    """A multilayer perceptron from a list of widths: Linear, activation, ..., Linear, output activation.
+
+    Args:
+        in_features: D. hidden: widths of the hidden layers, one int for one layer, [] for none.
+        out_features: M.
+        activation: after each hidden layer; a name ("relu", "sigmoid", "tanh", "leaky_relu",
+            "identity", "softmax", "log_softmax"), or a function that makes a module.
+        output_activation: after the last Linear; None for none.
+        dtype: of the parameters.
+    Shapes: x (..., D) -> y (..., M).
+    Raises:
+        ValueError: a name that is no activation.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int | Iterable[int],
+        out_features: int,
+        activation: str | Callable[[], Module] = "relu",
+        output_activation: str | Callable[[], Module] | None = None,
+        *,
+        dtype: Any = np.float32,
+    ) -> None:
+        widths = [hidden] if isinstance(hidden, (int, np.integer)) else list(hidden)
+        modules: list[Module] = []
+        for width in widths:
+            modules += [Linear(in_features, int(width), dtype=dtype), _activation("activation", activation)]
+            in_features = int(width)
+        modules.append(Linear(in_features, out_features, dtype=dtype))
+        if output_activation is not None:
+            modules.append(_activation("output_activation", output_activation))
+        super().__init__(*modules)
+
+
+def _activation(name: str, value: str | Callable[[], Module]) -> Module:
+    if not isinstance(value, str):
+        return value()
+    if value not in _ACTIVATIONS:
+        raise ValueError(f"MLP got {name}={value!r}; it must be one of {', '.join(_ACTIVATIONS)}")
+    return _ACTIVATIONS[value]()

@@ -1,0 +1,61 @@
+"""The linear layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import functional as F
+from .. import init
+from ..checks import Array, as_array, as_dtype, positive_int
+from .module import Module, Parameter
+
+__all__ = ["Linear"]
+
+
+class Linear(Module):
+    """y = x weight^T + bias.
+
+    Args:
+        in_features: D. out_features: M. bias: with False, no bias is made or drawn.
+        dtype: of the parameters, float32 unless said otherwise.
+    Shapes: x (..., D) -> y (..., M); weight (M, D), bias (M,).
+    Drawn at construction from the default generator, weight first, uniform in +-1/sqrt(D).
+    Raises:
+        TypeError, ValueError: an x of another dtype, or whose last axis is not D.
+    Source: torch.nn.Linear.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float32):
+        self.in_features = positive_int("Linear", "in_features", in_features)
+        self.out_features = positive_int("Linear", "out_features", out_features)
+        kind = as_dtype("Linear", dtype)
+        self.weight = Parameter(np.empty((out_features, in_features), kind))
+        self.bias = Parameter(np.empty(out_features, kind)) if bias else None
+        init.linear_default_(self.weight, self.bias)
+
+    def forward(self, x: Any) -> Array:
+        """(..., D) -> (..., M)."""
+        x = as_array(self._label(), "x", x, self.weight.dtype)
+        if x.ndim == 0 or x.shape[-1] != self.in_features:
+            raise ValueError(
+                f"Linear({self.in_features}, {self.out_features}) got x of shape {x.shape}; "
+                f"the last axis must be {self.in_features}"
+            )
+        y = F.linear(x, self.weight.data, None if self.bias is None else self.bias.data)
+        return self._remember(y, x)
+
+    def backward(self, dy: Any) -> Array:
+        """(..., M) -> (..., D); adds to weight.grad and bias.grad."""
+        dy, x = self._recall(dy)
+        dx, dweight, dbias = F.linear_vjp(dy, x, self.weight.data)
+        self.weight.accumulate(dweight)
+        if self.bias is not None:
+            self.bias.accumulate(dbias)
+        return dx
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        )

@@ -1,0 +1,294 @@
+"""Parameter and Module: what every layer and network is made of."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+
+from ..checks import Array, as_array, as_dtype
+
+__all__ = ["Module", "Parameter"]
+
+ForwardHook: TypeAlias = "Callable[[Module, Array, Array], Array | None]"
+
+
+class Parameter:
+    """An array that an optimizer moves, and the gradient that tells it where.
+
+    Args:
+        data: array (float32, float64) or list of numbers (float32); kept as it is, not copied.
+    Attributes:
+        data: the values.
+        grad: dL/d(data), same shape, or None before the first backward and after `zero_grad`.
+    Source: torch.nn.Parameter.
+    """
+
+    def __init__(self, data: Any) -> None:
+        self.data = as_array("Parameter", "data", data)
+        self.grad: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype
+
+    def accumulate(self, gradient: Array) -> None:
+        """Add `gradient` to `grad`, as every backward does: gradients of several uses sum up.
+
+        Raises:
+            ValueError: `gradient` has another shape than `data`.
+        """
+        if gradient.shape != self.shape:
+            raise ValueError(
+                f"a parameter of shape {self.shape} got a gradient of shape {gradient.shape}; "
+                "they must be the same: check the backward that made it"
+            )
+        self.grad = gradient if self.grad is None else self.grad + gradient
+
+    def zero_grad(self) -> None:
+        """Forget the gradient: `grad` becomes None."""
+        self.grad = None
+
+    def __repr__(self) -> str:
+        return f"Parameter containing:\n{self.data!r}"
+
+
+class Module:
+    """Base of all layers and networks.
+
+    A network of your own is a subclass that writes `forward(x)` and `backward(dy)`; layers and
+    `Parameter`s assigned to its attributes are found by themselves, in the order of assignment.
+
+        class Twice(snn.Module):
+            def __init__(self):
+                self.inner = snn.Linear(2, 2)
+            def forward(self, x):
+                return 2 * self.inner(x)
+            def backward(self, dy):
+                return self.inner.backward(2 * dy)
+
+    Source: torch.nn.Module.
+    """
+
+    # Defaults on the class, so that a subclass need not call super().__init__().
+    training = True
+    _saved: tuple[Any, ...] | None = None
+    _output: tuple[tuple[int, ...], np.dtype[Any]] | None = None
+    _hooks: dict[int, ForwardHook] | None = None
+
+    def forward(self, x: Any) -> Array:
+        """y for x. Shapes as each layer says."""
+        raise NotImplementedError(f"{type(self).__name__} must write forward(x)")
+
+    def backward(self, dy: Any) -> Array:
+        """dL/dx for dL/dy, after a forward; adds to the `grad` of every parameter used."""
+        raise NotImplementedError(f"{type(self).__name__} must write backward(dy)")
+
+    def __call__(self, x: Any) -> Array:
+        """`forward(x)`, then the forward hooks."""
+        y = self.forward(x)
+        for hook in tuple((self._hooks or {}).values()):
+            replaced = hook(self, x, y)
+            y = y if replaced is None else replaced
+        return y
+
+    # What a forward leaves for its backward -----------------------------------------------------
+
+    def _remember(self, y: Array, *saved: Any) -> Array:
+        """Save what the vjp needs, and the shape that dy must have; returns y."""
+        self._saved = saved
+        self._output = (y.shape, y.dtype)
+        return y
+
+    def _recall(self, dy: Any) -> tuple[Any, ...]:
+        """(dy, *saved): dy checked against the y that forward returned."""
+        if self._saved is None or self._output is None:
+            raise RuntimeError(f"{self._label()} got backward before forward; call it on an input first")
+        shape, dtype = self._output
+        dy = as_array(self._label(), "dy", dy, dtype)
+        if dy.shape != shape:
+            raise ValueError(
+                f"{self._label()} got dy of shape {dy.shape} in backward; its last output had shape {shape}, "
+                "and dy = dL/dy must have the same"
+            )
+        return (dy, *self._saved)
+
+    def _snapshot(self) -> tuple[Any, ...]:
+        return (self._saved, self._output)
+
+    def _restore(self, snapshot: tuple[Any, ...]) -> None:
+        self._saved, self._output = snapshot
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy or a pickle carries parameters, not the arrays of somebody's last forward.
+        return {k: v for k, v in vars(self).items() if k not in ("_saved", "_output")}
+
+    # What a module is made of ---------------------------------------------------------------------
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, submodule) in the order of assignment, each once."""
+        seen: set[int] = set()
+        for name, value in vars(self).items():
+            if isinstance(value, Module) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def children(self) -> Iterator[Module]:
+        """The submodules one level down."""
+        for _, child in self.named_children():
+            yield child
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """(path, module) of this module (path "") and all below it, parents first, each once."""
+        seen: set[int] = set()
+        pending: list[tuple[str, Module]] = [(prefix, self)]
+        while pending:
+            path, module = pending.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield path, module
+            below = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
+            pending.extend(reversed(below))
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, parents first."""
+        for _, module in self.named_modules():
+            yield module
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(path, parameter), a shared parameter once: "0.weight", "0.bias", ..."""
+        seen: set[int] = set()
+        for path, parameter in self._all_named_parameters():
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield path, parameter
+
+    def _all_named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield from value._all_named_parameters(f"{prefix}{name}.")
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Every parameter once, in the order of `named_parameters`."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    # State ----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> OrderedDict[str, Array]:
+        """{path: array} in torch's names and shapes. The arrays are the parameters' own, not copies,
+        as in torch; `torch.from_numpy` of each loads into the torch twin."""
+        return OrderedDict((path, parameter.data) for path, parameter in self._all_named_parameters())
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
+        """Copy values in from a state dict; all or, on an error, nothing.
+
+        Args:
+            state_dict: {path: array}; values are cast to each parameter's dtype, as torch does.
+            strict: with False, missing and unexpected paths are passed over.
+        Raises:
+            RuntimeError: missing, unexpected or mis-shaped entries, all of them named.
+            TypeError: an entry that is not numeric.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict got {type(state_dict).__name__}; it needs a dict of arrays")
+        own = OrderedDict(self._all_named_parameters())
+        problems = []
+        if strict:
+            if missing := [path for path in own if path not in state_dict]:
+                problems.append(f"missing: {', '.join(missing)}")
+            if unexpected := [str(path) for path in state_dict if path not in own]:
+                problems.append(f"unexpected: {', '.join(unexpected)}")
+        values: dict[str, Array] = {}
+        for path, parameter in own.items():
+            if path not in state_dict:
+                continue
+            value = np.asarray(state_dict[path])
+            if value.dtype.kind not in "biuf":
+                raise TypeError(f"load_state_dict got {path} of dtype {value.dtype}; it needs real numbers")
+            if value.shape != parameter.shape:
+                problems.append(f"{path} has shape {value.shape}, the model needs {parameter.shape}")
+            values[path] = value
+        if problems:
+            raise RuntimeError(
+                f"load_state_dict into {type(self).__name__} loaded nothing: {'; '.join(problems)}. "
+                "The state dict is of another architecture, or was cut."
+            )
+        for path, value in values.items():
+            own[path].data[...] = value
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode (dropout drops) for this module and all below it; returns self."""
+        if not isinstance(mode, bool):
+            raise ValueError(f"train got mode={mode!r}; it must be True or False")
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Evaluation mode (dropout passes everything); returns self."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget every parameter's gradient."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def astype(self, dtype: Any) -> Self:
+        """Convert every parameter to `dtype` in place and forget gradients; returns self.
+
+        The `Parameter` objects stay the same ones, so an optimizer made before keeps working, but
+        state it has collected keeps its dtype: convert first, then make the optimizer.
+        """
+        target = as_dtype(f"{type(self).__name__}.astype", dtype)
+        for parameter in self.parameters():
+            parameter.data = parameter.data.astype(target)
+            parameter.grad = None
+        for module in self.modules():
+            module._saved = module._output = None
+        return self
+
+    def register_forward_hook(self, hook: ForwardHook) -> Callable[[], None]:
+        """Call `hook(module, x, y)` after every forward; what it returns, unless None, replaces y.
+
+        Returns:
+            a function that removes the hook.
+        """
+        hooks = dict(self._hooks or {})
+        key = max(hooks, default=-1) + 1
+        hooks[key] = hook
+        self._hooks = hooks
+
+        def remove() -> None:
+            self._hooks = {k: h for k, h in (self._hooks or {}).items() if k != key}
+
+        return remove
+
+    # Printing -------------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of the repr."""
+        return ""
+
+    def _label(self) -> str:
+        """The module in one line, for errors."""
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+    def __repr__(self) -> str:
+        children = [(name, value) for name, value in vars(self).items() if isinstance(value, Module)]
+        if not children:
+            return self._label()
+        lines = [self.extra_repr()] if self.extra_repr() else []
+        lines += [f"({name}): {child!r}" for name, child in children]
+        body = "\n".join(lines).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {body}\n)"
