@@ -1,0 +1,27 @@
+"""Pictures of data, models and training runs: the only place that imports matplotlib.
+
+A function that draws one picture takes `ax=` (a matplotlib Axes to draw on; without it a new
+Figure is made) and returns the Axes; its figure is `axes.figure`. A function that draws several
+side by side returns the Figure. Nothing is shown, and nothing is written unless `save` is called.
+
+The figures are plain objects drawn by the Agg canvas: no display, no `pyplot` and no global state,
+so they work in a script, a thread or a test alike. A notebook shows a Figure as a picture.
+
+A model is anything that maps points (N, D) to outputs (N, C): a `Module` (asked in evaluation mode,
+in its own dtype) or a plain function. Asking a Module runs its forward pass, so draw between steps,
+not between `forward` and `backward`.
+"""
+
+from .look import save
+from .plane import decision_regions, points, probability, train_and_test
+from .training import confusion_matrix, loss_curve
+
+__all__ = [
+    "confusion_matrix",
+    "decision_regions",
+    "loss_curve",
+    "points",
+    "probability",
+    "save",
+    "train_and_test",
+]
