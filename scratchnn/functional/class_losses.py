@@ -1,3 +1,5 @@
+# NumPy's stubs give arithmetic on NDArray[Any] the type Any.
+# mypy: disable-error-code="no-any-return"
 """Losses over classes: nll, cross_entropy.
 
     C   classes, on axis 1 of (N, C) and (N, C, d1, ...), axis 0 of (C,)

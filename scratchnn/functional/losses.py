@@ -1,3 +1,5 @@
+# NumPy's stubs give arithmetic on NDArray[Any] the type Any.
+# mypy: disable-error-code="no-any-return"
 """Losses of one number against one number: mse, l1, bce, bce_with_logits.
 
     a, p, x   predictions: values, probabilities, logits      b, t   targets
