@@ -29,10 +29,9 @@ class Sequential(Module):
     """
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        named: list[tuple[str, Any]] = [(str(i), module) for i, module in enumerate(modules)]
         if len(modules) == 1 and isinstance(modules[0], Mapping):
             named = list(modules[0].items())
-        else:
-            named = [(str(i), module) for i, module in enumerate(modules)]
         for name, module in named:
             _check_module(type(self).__name__, name, module)
             if "." in name or not name or hasattr(self, name):

@@ -1,0 +1,199 @@
+"""fit: the training loop, once, for every engine.
+
+    for x, target in data:
+        optimizer.zero_grad()
+        loss = loss_fn(model(x), target)
+        model.backward(loss_fn.backward())
+        optimizer.step()
+
+Around that: data converted and checked once at the door, the losses recorded, a loss that stops
+being a number stops the run, and a progress bar where there is somebody to see it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..history import History
+from ..layers import Module
+from ..losses import Loss
+from ..optim import Optimizer
+from .door import Metric, at_the_door, check_arguments, named_metrics, probe
+from .numpy_engine import Batches, Block, Engine, Metrics, NumpyEngine, evaluate
+from .progress import progress_bar
+
+__all__ = ["Callback", "DivergenceError", "FitState", "fit"]
+
+Callback: TypeAlias = "Callable[[FitState], None]"
+
+
+class DivergenceError(FloatingPointError):
+    """The loss became NaN or infinite.
+
+    The model and the optimizer hold what they held when the last finite loss was computed.
+
+    Attributes:
+        epoch, step: where, both counted from 1, the step within its epoch.
+        loss: the value. history: the record of the run so far.
+    """
+
+    def __init__(self, message: str, epoch: int, step: int, loss: float, history: History) -> None:
+        super().__init__(message)
+        self.epoch, self.step, self.loss, self.history = epoch, step, loss, history
+
+
+@dataclass
+class FitState:
+    """What a callback sees after each epoch. Setting `stop` ends the run after this epoch.
+
+    Attributes:
+        epoch: the epoch just finished, counted from 1. epochs: how many were asked for.
+    """
+
+    model: Module
+    loss_fn: Loss
+    optimizer: Optimizer
+    history: History
+    epochs: int
+    epoch: int = 0
+    stop: bool = False
+
+
+def fit(
+    model: Module,
+    loss_fn: Loss,
+    optimizer: Optimizer,
+    data: Any,
+    epochs: int,
+    *,
+    validation: Any = None,
+    metrics: Sequence[Metric] = (),
+    engine: str = "auto",
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+) -> History:
+    """Train `model` for `epochs` epochs; every engine gives the same run.
+
+    Args:
+        model: in training mode while it trains; afterwards in the mode it was in.
+        loss_fn: with reduction "mean" or "sum".
+        optimizer: over the model's parameters.
+        data: a DataLoader; or a pair (X, y), which is one full batch an epoch; or any iterable that
+            can be gone through once an epoch and gives (x, target). Float arrays and lists are
+            converted to the model's dtype here, once; class indices stay integers.
+        epochs: passes over the data.
+        validation: like `data`, evaluated after every epoch in evaluation mode.
+        metrics: "accuracy" (by 0.5 for probabilities, by 0 for BCEWithLogitsLoss, by the largest
+            score for NLLLoss and CrossEntropyLoss), measured during training on each batch before
+            its step; or functions (prediction, target) -> float, averaged over samples.
+        engine: "numpy", "numba" (compiled; LoweringError where the model cannot be), or "auto".
+        callbacks: functions called with a FitState after each epoch.
+        progress: show a bar, if the output is a terminal.
+    Returns:
+        History.
+    Raises:
+        DivergenceError: a loss (or, at the end, a parameter) that is not finite. Model and optimizer
+            hold what they held when the last finite loss was computed.
+        TypeError, ValueError, IndexError: data that do not fit the model or the loss; nothing is changed.
+    """
+    check_arguments(model, loss_fn, optimizer, epochs, engine)
+    dtype = next(iter(model.parameters())).dtype
+    batches = at_the_door(data, loss_fn, dtype, "data")
+    held_out = None if validation is None else at_the_door(validation, loss_fn, dtype, "validation")
+    probe(model, loss_fn, batches)
+    if held_out is not None:
+        probe(model, loss_fn, held_out)
+    named = named_metrics(metrics, loss_fn)
+    state = FitState(model, loss_fn, optimizer, History(), int(epochs))
+    was_training = model.training
+    model.train()
+    try:
+        runner, state.history.engine, state.history.reason = _choose_engine(
+            engine, model, loss_fn, optimizer, batches, named
+        )
+        with progress_bar(progress, state) as show, np.errstate(all="ignore"):
+            _run(runner, state, batches, held_out, named, callbacks, show)
+    finally:
+        model.train(was_training)
+    return state.history
+
+
+def _run(
+    runner: Engine,
+    state: FitState,
+    batches: Batches,
+    held_out: Batches | None,
+    metrics: Metrics,
+    callbacks: Sequence[Callback],
+    show: Callable[[], None],
+) -> None:
+    history = state.history
+    watched = held_out is not None or bool(callbacks)
+    while state.epoch < state.epochs and not state.stop:
+        started = time.perf_counter()
+        compiled = runner.compile_seconds
+        block = runner.run(1 if watched else state.epochs - state.epoch)
+        compiled = runner.compile_seconds - compiled
+        history.compile_seconds += compiled
+        history.seconds += time.perf_counter() - started - compiled
+        _record(block, state)
+        if held_out is not None:
+            loss, values = evaluate(state.model, state.loss_fn, held_out, metrics)
+            history.val_loss.append(loss)
+            for name, value in values.items():
+                history.metrics.setdefault(f"val_{name}", []).append(value)
+        for callback in callbacks:
+            callback(state)
+        show()
+
+
+def _record(block: Block, state: FitState) -> None:
+    history = state.history
+    history.add_steps(block.losses)
+    if block.diverged is not None:
+        whole = len(block.epoch_steps) - 1
+        step = block.diverged - sum(block.epoch_steps[:whole])
+        raise _divergence(state, state.epoch + whole + 1, step + 1, float(block.losses[block.diverged]))
+    position = 0
+    for steps in block.epoch_steps:
+        part = slice(position, position + steps)
+        losses = block.losses[part].astype(np.float64)
+        if state.loss_fn.reduction == "sum":
+            history.train_loss.append(float(losses.sum()))
+        else:
+            history.train_loss.append(float(np.average(losses, weights=block.samples[part])))
+        position += steps
+    for name, values in block.metrics.items():
+        history.metrics.setdefault(name, []).extend(values)
+    state.epoch += len(block.epoch_steps)
+
+
+def _divergence(state: FitState, epoch: int, step: int, loss: float) -> DivergenceError:
+    rates = ", ".join(f"{group['lr']:g}" for group in state.optimizer.param_groups)
+    return DivergenceError(
+        f"the loss became {loss} at epoch {epoch}, step {step}, training with lr={rates}. Model and "
+        "optimizer hold what they held at the last finite loss. Try a smaller lr, inputs of about unit size, "
+        "or BCEWithLogitsLoss and CrossEntropyLoss on logits in place of losses on probabilities.",
+        epoch,
+        step,
+        loss,
+        state.history,
+    )
+
+
+def _choose_engine(
+    engine: str,
+    model: Module,
+    loss_fn: Loss,
+    optimizer: Optimizer,
+    batches: Batches,
+    metrics: Metrics,
+) -> tuple[Engine, str, str]:
+    """(runner, its name, why)."""
+    reason = "engine='numpy' was asked for"
+    return NumpyEngine(model, loss_fn, optimizer, batches, metrics), "numpy", reason

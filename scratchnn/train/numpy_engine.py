@@ -1,0 +1,140 @@
+"""The loop of the textbook, and what any engine answers to `fit`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from ..checks import Array
+from ..layers import Module
+from ..losses import Loss
+from ..optim import Optimizer
+
+__all__ = ["Batches", "Block", "Engine", "Metrics", "NumpyEngine", "evaluate"]
+
+Batches: TypeAlias = "Iterable[tuple[Array, Array]]"
+Metrics: TypeAlias = "dict[str, Callable[[Array, Array], float]]"
+
+
+@dataclass
+class Block:
+    """What an engine did in one call: whole epochs, or epochs up to the step that diverged.
+
+    Attributes:
+        epoch_steps: steps in each epoch. losses: of every step.
+        samples: rows in each step, as `losses`.
+        metrics: {name: one value an epoch}.
+        diverged: None, or the index into `losses` of the first that is not finite (the last entry).
+    """
+
+    losses: Array
+    epoch_steps: list[int]
+    samples: Array
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    diverged: int | None = None
+
+
+class Engine(Protocol):
+    """One reading of the loop."""
+
+    compile_seconds: float
+
+    def run(self, epochs: int) -> Block:
+        """Train up to `epochs` epochs, at least one, and leave the result in model and optimizer."""
+
+
+class NumpyEngine:
+    """The loop of the textbook, one epoch a call."""
+
+    compile_seconds = 0.0
+
+    def __init__(
+        self,
+        model: Module,
+        loss_fn: Loss,
+        optimizer: Optimizer,
+        batches: Batches,
+        metrics: Metrics,
+    ) -> None:
+        self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
+        self.batches, self.metrics = batches, metrics
+        # What model and optimizer held at the last finite loss.
+        self.last_good: _Held | None = None
+
+    def run(self, epochs: int) -> Block:
+        """One epoch, however many are asked for."""
+        losses: list[Any] = []
+        samples: list[int] = []
+        measured: dict[str, list[float]] = {name: [] for name in self.metrics}
+        diverged = None
+        for x, target in self.batches:
+            self.optimizer.zero_grad()
+            prediction = self.model(x)
+            loss = self.loss_fn(prediction, target)
+            losses.append(loss)
+            samples.append(len(x))
+            if not np.isfinite(loss):
+                diverged = len(losses) - 1
+                break
+            for name, metric in self.metrics.items():
+                measured[name].append(float(metric(prediction, target)))
+            self.last_good = _Held(self.optimizer)
+            self.model.backward(self.loss_fn.backward())
+            self.optimizer.step()
+        if diverged is None and not losses:
+            raise ValueError("fit got data without a single batch")
+        if diverged is not None and self.last_good is not None:
+            self.last_good.put_back()
+        weights = np.asarray(samples)
+        averages = {}
+        if diverged is None:
+            averages = {
+                name: [float(np.average(values, weights=weights))] for name, values in measured.items()
+            }
+        return Block(np.asarray(losses), [len(losses)], weights, averages, diverged)
+
+
+class _Held:
+    """A copy of what an optimizer moves: parameters and its own state."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.data = [(p, p.data.copy()) for group in optimizer.param_groups for p in group["params"]]
+        self.state = {
+            p: {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in entries.items()}
+            for p, entries in optimizer.state.items()
+        }
+
+    def put_back(self) -> None:
+        for parameter, data in self.data:
+            parameter.data[...] = data
+        self.optimizer.state.clear()
+        self.optimizer.state.update(self.state)
+
+
+def evaluate(
+    model: Module,
+    loss_fn: Loss,
+    batches: Batches,
+    metrics: Metrics,
+) -> tuple[float, dict[str, float]]:
+    """Loss and metrics over `batches` in evaluation mode: means over samples (a sum for "sum")."""
+    was_training = model.training
+    model.eval()
+    losses, samples = [], []
+    measured: dict[str, list[float]] = {name: [] for name in metrics}
+    try:
+        for x, target in batches:
+            prediction = model(x)
+            losses.append(float(loss_fn(prediction, target)))
+            samples.append(len(x))
+            for name, metric in metrics.items():
+                measured[name].append(float(metric(prediction, target)))
+    finally:
+        model.train(was_training)
+    total = math.fsum(losses) if loss_fn.reduction == "sum" else float(np.average(losses, weights=samples))
+    return total, {name: float(np.average(values, weights=samples)) for name, values in measured.items()}

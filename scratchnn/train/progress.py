@@ -1,0 +1,39 @@
+"""A progress bar, where there is a terminal to see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .fit import FitState
+
+__all__ = ["progress_bar"]
+
+
+@contextmanager
+def progress_bar(wanted: bool, state: FitState) -> Iterator[Callable[[], None]]:
+    if wanted:
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        if console.is_terminal:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("epochs  loss {task.fields[loss]}"),
+                TimeRemainingColumn(),
+            )
+            with Progress(*columns, console=console) as bar:
+                task = bar.add_task("training", total=state.epochs, loss="...")
+
+                def show() -> None:
+                    bar.update(task, completed=state.epoch, loss=f"{state.history.train_loss[-1]:.4g}")
+
+                yield show
+            return
+    yield lambda: None
