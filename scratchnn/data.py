@@ -1,0 +1,232 @@
+"""Datasets and their batches, in torch's order: the same seed gives the same rows in the same batches.
+
+A dataset here is anything with a length whose rows can be taken by an array of indices, so that a batch is
+one indexing operation and not one for every row.
+Source: torch 2.13, `torch/utils/data/{dataset,sampler,dataloader}.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .checks import Array, positive_int
+from .random import Generator, permutation_from_words, permutation_words, randperm, resolve
+
+__all__ = ["DataLoader", "Subset", "TensorDataset", "random_split"]
+
+SEED_MASK = 2**63 - 1  # torch draws the seed of an epoch as an int64
+
+
+class TensorDataset:
+    """Arrays of N rows each; `dataset[i]` is the tuple of their rows i.
+
+    Args:
+        tensors: arrays of equal length along the first axis, kept as they are; lists of numbers become
+            arrays, of float32 if they hold floats.
+    Raises:
+        TypeError: no numbers. ValueError: no array, one without rows' axis, or unequal lengths.
+    """
+
+    def __init__(self, *tensors: Any) -> None:
+        self.tensors = tuple(_column(position, tensor) for position, tensor in enumerate(tensors))
+        if not tensors:
+            raise ValueError("TensorDataset got no arrays; it needs at least one")
+        lengths = [len(tensor) for tensor in self.tensors]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"TensorDataset got arrays of {lengths} rows; all must have the same number")
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def __getitem__(self, index: Any) -> tuple[Array, ...]:
+        return tuple(tensor[index] for tensor in self.tensors)
+
+
+class Subset:
+    """The rows `indices` of a dataset, in that order.
+
+    Args:
+        dataset: any dataset. indices: (n,) ints.
+    """
+
+    def __init__(self, dataset: Any, indices: Any) -> None:
+        self.dataset = dataset
+        self.indices = np.asarray(indices)
+        if self.indices.size == 0:
+            self.indices = self.indices.astype(np.int64)
+        if self.indices.ndim != 1 or self.indices.dtype.kind not in "iu":
+            raise TypeError(
+                f"Subset got indices {self.indices.dtype} {self.indices.shape}; it needs a list of ints"
+            )
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.dataset[self.indices[index]]
+
+
+class DataLoader:
+    """Batches of a dataset, one epoch for every `for batch in loader`.
+
+    Args:
+        dataset: a TensorDataset, a Subset, an array: anything with a length that takes arrays of indices.
+        batch_size: rows in a batch; the last one holds what is left.
+        shuffle: a new order every epoch.
+        drop_last: leave out a last batch that is not full.
+        generator: where orders come from; None takes a fresh seed from the default generator every epoch.
+    Raises:
+        TypeError: a list as dataset, a batch_size that is no int, another library's generator.
+        ValueError: a batch_size below 1, shuffling no rows at all.
+
+    Every `iter(loader)` draws two words (torch's base seed). The order is drawn with the first batch. With a
+    generator of its own, a shuffling loader draws one order more when the rows run out, and discards it.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        *,
+        drop_last: bool = False,
+        generator: Generator | None = None,
+    ) -> None:
+        if isinstance(dataset, (list, tuple)) or not (
+            hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+        ):
+            raise TypeError(
+                f"DataLoader got a {type(dataset).__name__} as dataset; wrap arrays as TensorDataset(x, y)"
+            )
+        self.dataset = dataset
+        self.batch_size = positive_int("DataLoader", "batch_size", batch_size)
+        self.shuffle = _flag("shuffle", shuffle)
+        self.drop_last = _flag("drop_last", drop_last)
+        resolve("DataLoader", generator)
+        self.generator = generator
+        if self.shuffle and len(dataset) == 0:
+            raise ValueError("DataLoader got shuffle=True and no rows; give it data, or shuffle=False")
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        rows = len(self.dataset)
+        return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._draw_base_seed()
+        return self._batches()
+
+    def order(self, permute: Callable[[Array], Array] = permutation_from_words) -> Array:
+        """One epoch's row indices, batch after batch; draws what one whole `for batch in loader` draws.
+
+        Args:
+            permute: turns the shuffle's raw words into the order; a compiled twin may stand in.
+        Returns:
+            int64, (len(dataset),), with drop_last only the rows that come up.
+        """
+        self._draw_base_seed()
+        order, discard_another = self._draw_order(permute)
+        discard_another()
+        return order[: len(self) * self.batch_size]
+
+    def _batches(self) -> Iterator[Any]:
+        order, discard_another = self._draw_order(permutation_from_words)
+        for start in range(0, len(order), self.batch_size):
+            stop = start + self.batch_size
+            if stop > len(order):
+                discard_another()  # before the short batch: filling it has asked for one row too many
+                if self.drop_last:
+                    return
+            yield self.dataset[order[start:stop]]
+        if len(order) % self.batch_size == 0:
+            discard_another()
+
+    def _draw_base_seed(self) -> None:
+        resolve("DataLoader", self.generator).words64(1)
+
+    def _draw_order(self, permute: Callable[[Array], Array]) -> tuple[Array, Callable[[], object]]:
+        """The order of all rows, and what draws the discarded one."""
+        rows = len(self.dataset)
+        if not self.shuffle:
+            return np.arange(rows), lambda: None
+        generator = self.generator
+        if generator is None:
+            seed = int(resolve("DataLoader", None).words64(1)[0]) & SEED_MASK
+            generator = Generator().manual_seed(seed)
+        order = permute(permutation_words(rows, generator))
+        return order, lambda: permutation_words(rows, generator)
+
+
+def random_split(dataset: Any, lengths: Sequence[float], generator: Generator | None = None) -> list[Subset]:
+    """Split a dataset at random into parts of the given lengths.
+
+    Args:
+        lengths: ints that sum to len(dataset), or fractions that sum to 1: of these every part gets the
+            floor, and the rows left over go to the parts one by one from the first.
+        generator: draws one permutation; None is the default generator.
+    Raises:
+        ValueError: other sums, a negative length. TypeError: lengths that are neither.
+    """
+    rows = len(dataset)
+    counts = _fraction_counts(rows, lengths) if _are_fractions(lengths) else _counts(rows, lengths)
+    indices = randperm(rows, generator=resolve("random_split", generator))
+    ends = itertools.accumulate(counts)
+    return [Subset(dataset, indices[end - count : end]) for end, count in zip(ends, counts, strict=True)]
+
+
+def _are_fractions(lengths: Sequence[float]) -> bool:
+    return math.isclose(sum(lengths), 1) and sum(lengths) <= 1
+
+
+def _fraction_counts(rows: int, fractions: Sequence[float]) -> list[int]:
+    for index, fraction in enumerate(fractions):
+        if not 0 <= fraction <= 1:
+            raise ValueError(
+                f"random_split got the fraction {fraction} at index {index}; it must lie within [0, 1]"
+            )
+    counts = [math.floor(rows * fraction) for fraction in fractions]
+    for index in range(rows - sum(counts)):
+        counts[index % len(counts)] += 1
+    for index, count in enumerate(counts):
+        if count == 0:
+            warnings.warn(f"random_split: part {index} is empty", stacklevel=3)
+    return counts
+
+
+def _counts(rows: int, lengths: Sequence[float]) -> list[int]:
+    total = sum(lengths)
+    if total != rows or any(length < 0 for length in lengths):
+        raise ValueError(
+            f"random_split got lengths {list(lengths)} for {rows} rows; "
+            f"they must sum to {rows}, or to 1 as fractions"
+        )
+    try:
+        return [operator.index(length) for length in lengths]  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"random_split got lengths {list(lengths)}; it needs ints, or fractions of 1"
+        ) from None
+
+
+def _column(position: int, tensor: Any) -> Array:
+    array = np.asarray(tensor)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"TensorDataset got {array.dtype} as array {position}; it needs numbers")
+    if array.ndim == 0:
+        raise ValueError(f"TensorDataset got a single number as array {position}; it needs rows, axis 0")
+    if not hasattr(tensor, "dtype") and array.dtype == np.float64:
+        return array.astype(np.float32)
+    return array
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"DataLoader got {name}={value!r}; it needs True or False")
+    return bool(value)

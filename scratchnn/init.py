@@ -1,0 +1,192 @@
+"""Initialisers: `torch.nn.init`'s names, arguments, bounds and order of draws.
+
+Each fills a Parameter or an array in place and returns it. `weight` is (M, D), M outputs and D inputs;
+further axes count as a receptive field. The numbers are torch's, bit for bit.
+Sources: Glorot and Bengio 2010 (xavier), He et al. 2015, arXiv:1502.01852 (kaiming);
+https://docs.pytorch.org/docs/stable/nn.init.html
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeVar
+
+import numpy as np
+
+from . import random
+from .checks import Array
+from .random import Generator
+
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "eye_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "linear_default_",
+    "normal_",
+    "ones_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
+T = TypeVar("T")  # an ndarray, or a Parameter: anything that holds one as `.data`
+
+SELU_GAIN = 3.0 / 4  # found by experiment: pytorch pull request 50664
+LINEAR_GAINS = {
+    "linear",
+    "sigmoid",
+    *(f"conv{transpose}{n}d" for transpose in ("", "_transpose") for n in (1, 2, 3)),
+}
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor by which weights grow so that signals keep their variance through `nonlinearity`.
+
+    linear, sigmoid, conv{1,2,3}d: 1; tanh: 5/3; relu: sqrt(2); selu: 3/4;
+    leaky_relu: sqrt(2 / (1 + slope**2)) with the slope `param`, 0.01 if None.
+
+    Raises:
+        ValueError: another name. TypeError: a slope that is no number.
+    """
+    if nonlinearity in LINEAR_GAINS:
+        return 1.0
+    if nonlinearity == "tanh":
+        return 5.0 / 3
+    if nonlinearity == "relu":
+        return math.sqrt(2.0)
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        if isinstance(slope, bool) or not isinstance(slope, (int, float)):
+            raise TypeError(f"calculate_gain got negative_slope {slope!r}; it needs a number")
+        return math.sqrt(2.0 / (1 + slope**2))
+    if nonlinearity == "selu":
+        return SELU_GAIN
+    raise ValueError(
+        f"calculate_gain got nonlinearity {nonlinearity!r}; "
+        "it knows linear, conv1d and so on, sigmoid, tanh, relu, leaky_relu, selu"
+    )
+
+
+def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> T:
+    """Fill with uniform numbers in [a, b)."""
+    random.uniform_(_array("uniform_", tensor), a, b, generator=generator)
+    return tensor
+
+
+def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> T:
+    """Fill with normal numbers."""
+    random.normal_(_array("normal_", tensor), mean, std, generator=generator)
+    return tensor
+
+
+def constant_(tensor: T, val: float) -> T:
+    """Fill with `val`."""
+    _array("constant_", tensor)[...] = val
+    return tensor
+
+
+def ones_(tensor: T) -> T:
+    """Fill with 1."""
+    return constant_(tensor, 1.0)
+
+
+def zeros_(tensor: T) -> T:
+    """Fill with 0."""
+    return constant_(tensor, 0.0)
+
+
+def eye_(tensor: T) -> T:
+    """Fill an (M, D) matrix with the identity: as many inputs pass unchanged as possible."""
+    array = _array("eye_", tensor)
+    if array.ndim != 2:
+        raise ValueError(f"eye_ got shape {array.shape}; it fills matrices, with two axes")
+    array[...] = np.eye(*array.shape, dtype=array.dtype)
+    return tensor
+
+
+def xavier_uniform_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
+    """Uniform in (-a, a), a = sqrt(3) * gain * sqrt(2 / (fan_in + fan_out)). Glorot and Bengio 2010."""
+    fan_in, fan_out = _fans("xavier_uniform_", tensor)
+    bound = math.sqrt(3.0) * (gain * math.sqrt(2.0 / float(fan_in + fan_out)))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
+    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)). Glorot and Bengio 2010."""
+    fan_in, fan_out = _fans("xavier_normal_", tensor)
+    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / float(fan_in + fan_out)), generator)
+
+
+def kaiming_uniform_(
+    tensor: T,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> T:
+    """Uniform in (-bound, bound), bound = sqrt(3) * gain / sqrt(fan). He et al. 2015.
+
+    Args:
+        a: the negative slope, for leaky_relu. mode: fan_in keeps the variance forward, fan_out backward.
+    """
+    bound = math.sqrt(3.0) * _kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(
+    tensor: T,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> T:
+    """Normal with standard deviation gain / sqrt(fan); arguments as `kaiming_uniform_`. He et al. 2015."""
+    return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity), generator)
+
+
+def linear_default_(weight: Any, bias: Any = None, generator: Generator | None = None) -> None:
+    """What `torch.nn.Linear` draws for itself: all of `weight` first, then `bias`.
+
+    weight: uniform in (-w, w), w = sqrt(3) * gain / sqrt(D) with leaky_relu's gain at slope sqrt(5);
+    bias: uniform in (-b, b), b = 1 / sqrt(D).
+
+    Args:
+        weight: (M, D). bias: (M,), or None, which draws nothing.
+    Source: torch/nn/modules/linear.py, `reset_parameters`.
+    """
+    kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+    if bias is not None:
+        fan_in, _ = _fans("linear_default_", weight)
+        bound = 1 / math.sqrt(fan_in) if fan_in > 0 else 0.0
+        uniform_(bias, -bound, bound, generator)
+
+
+def _kaiming_std(owner: str, tensor: Any, a: float, mode: str, nonlinearity: str) -> float:
+    fans = dict(zip(("fan_in", "fan_out"), _fans(owner, tensor), strict=True))
+    if not isinstance(mode, str) or mode.lower() not in fans:
+        raise ValueError(f"{owner} got mode {mode!r}; it knows fan_in and fan_out")
+    fan = fans[mode.lower()]
+    gain = calculate_gain(nonlinearity, a)
+    return gain / math.sqrt(fan) if fan else 0.0  # nothing to fill
+
+
+def _fans(owner: str, tensor: Any) -> tuple[int, int]:
+    """(fan_in, fan_out): how many numbers a unit reads, and how many read an input."""
+    shape = _array(owner, tensor).shape
+    if len(shape) < 2:
+        raise ValueError(f"{owner} got shape {shape}; fan in and fan out need two axes at least: (out, in)")
+    field = math.prod(shape[2:])
+    return shape[1] * field, shape[0] * field
+
+
+def _array(owner: str, tensor: Any) -> Array:
+    """The array to fill: `tensor` itself, or the `.data` of a Parameter."""
+    array = tensor if isinstance(tensor, np.ndarray) else getattr(tensor, "data", None)
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{owner} got {type(tensor).__name__}; it fills a Parameter or an array")
+    if not array.flags.writeable:
+        raise ValueError(f"{owner} got a read-only array; pass a copy of it")
+    return array
