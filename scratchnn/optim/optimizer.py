@@ -257,10 +257,12 @@ class Optimizer:
         for key, value in entries.items():
             if value is None:
                 continue
+            # asarray reads torch's tensors too; astype copies.
+            array = np.asarray(value)
             if key == "step":
-                state[key] = np.array(value, dtype=np.float32)
+                state[key] = array.astype(np.float32)
                 continue
-            state[key] = np.array(value, dtype=parameter.data.dtype)
+            state[key] = array.astype(parameter.data.dtype)
             if state[key].shape != parameter.data.shape:
                 raise ValueError(
                     f"loaded state dict has {key} of shape {state[key].shape} for parameter {index} "
