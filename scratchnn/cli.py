@@ -1,0 +1,138 @@
+"""The `scratchnn` command.
+
+Heavy imports wait until a command needs them, so that `--help` answers at once. Whatever goes wrong
+is said in one line on stderr: exit code 2 for a wrong value, 130 for Ctrl-C, 1 for anything else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+# What typer raises for a wrong command line, whether click comes with it or beside it.
+UsageError: Any = typer.BadParameter.__bases__[0]
+
+
+class StudyGroup(TyperGroup):
+    """The studies by name; a name that does not exist gets the nearest one that does."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            from scratchnn.studies import unknown
+
+            raise UsageError(unknown(args[0]), ctx)
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    name="scratchnn",
+    help="Neural networks you can see through: written by hand, compiled, judged by PyTorch.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+study = typer.Typer(cls=StudyGroup, help="Train a worked study, from data to pictures.")
+app.add_typer(study, name="study")
+
+
+@app.callback()
+def scratchnn() -> None:
+    """Keep `study` a word of its own, also while it is the only command."""
+
+
+Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
+LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
+BatchSize = Annotated[int, typer.Option(help="Points in a step.")]
+Hidden = Annotated[int, typer.Option(help="Units in the hidden layer.")]
+Seed = Annotated[int, typer.Option(help="Seeds all that is random: weights and batches.")]
+DType = Annotated[str, typer.Option(help="float32 or float64.")]
+Reference = Annotated[
+    bool, typer.Option(" /--no-reference", help="Do not train by PyTorch beside it.", show_default=False)
+]
+Device = Annotated[str, typer.Option(help="Where PyTorch trains: cpu, cuda or cuda:0.")]
+Out = Annotated[Path, typer.Option(help="Folder for the pictures.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only the numbers, as JSON.")]
+
+
+@study.command()
+def circles(
+    ctx: typer.Context,
+    epochs: Epochs = 100,
+    lr: LearningRate = 0.1,
+    batch_size: BatchSize = 64,
+    hidden: Hidden = 10,
+    seed: Seed = 0,
+    dtype: DType = "float32",
+    reference: Reference = True,
+    device: Device = "cpu",
+    out: Out = Path("studies-out/circles"),
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Tell a circle from the one around it: 2-10-1, ReLU, Sigmoid, BCELoss, SGD."""
+    run_study("circles", ctx.params)
+
+
+def run_study(name: str, options: dict[str, Any]) -> None:
+    """Run a study with the options of its command, and end as this module's docstring says."""
+    settings = dict(options)
+    as_json, quiet = settings.pop("json"), settings.pop("quiet")
+    try:
+        from scratchnn import studies
+        from scratchnn.train import DivergenceError
+
+        try:
+            result = studies.load(name).run(**settings, quiet=quiet or as_json)
+        except studies.StudyError as error:
+            fail(str(error), 2)
+        except DivergenceError as error:
+            fail(str(error), 1)
+        if as_json:
+            import json
+
+            print(json.dumps(result.numbers, indent=2, allow_nan=False), flush=True)
+    except KeyboardInterrupt:
+        fail(f"stopped; the pictures made so far stay in {settings['out']}", 130)
+    except BrokenPipeError:
+        leave_broken_pipe()
+    except MemoryError:
+        fail("not enough memory for this network; try fewer --hidden units or a smaller --batch-size", 1)
+    except OSError as error:
+        fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say what went wrong, in one line, and end with `code`."""
+    print(f"scratchnn: {' '.join(message.split())}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def leave_broken_pipe() -> NoReturn:
+    """End quietly: nobody reads our output any more, and flushing it again must not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise typer.Exit(1)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """The `scratchnn` command: run it with `arguments` (those of the process by default) and exit."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        try:
+            code = app(arguments or ["--help"], prog_name="scratchnn", standalone_mode=False)
+        except UsageError as error:
+            where = error.ctx.command_path if error.ctx else "scratchnn"
+            fail(f"{error.format_message()} (see {where} --help)", 2)
+        except BrokenPipeError:
+            leave_broken_pipe()
+    except typer.Exit as stop:
+        code = stop.exit_code
+    sys.exit(code or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Circles: can a network of ten hidden units tell a circle from the one around it?
+
+No straight line separates the two, so a single linear layer cannot do it. Each hidden unit with ReLU
+draws one straight line; ten of them, added up, close a polygon around the inner circle.
+
+N is the number of points.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import make_circles
+from sklearn.metrics import classification_report
+from sklearn.model_selection import train_test_split
+
+import scratchnn as snn
+from scratchnn import plots
+from scratchnn.checks import Array
+
+from .lesson import Lesson, StudyResult
+
+CIRCLES = ("outer circle", "inner circle")
+
+
+def data(dtype: Any = np.float32) -> tuple[Array, Array, Array, Array]:
+    """10,000 points on two noisy circles, a third of them held back.
+
+    Returns:
+        x_train (6700, 2), x_test (3300, 2), y_train (6700, 1), y_test (3300, 1); 1 is the inner circle.
+    """
+    x, y = make_circles(n_samples=10_000, noise=0.05, random_state=26)
+    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.33, random_state=26)
+    return x_train.astype(dtype), x_test.astype(dtype), _column(y_train, dtype), _column(y_test, dtype)
+
+
+def _column(y: Array, dtype: Any) -> Array:
+    """(N,) -> (N, 1): the shape of the prediction, so that no loss broadcasts by accident."""
+    return y[:, None].astype(dtype)
+
+
+def network(hidden: int = 10, dtype: Any = np.float32) -> snn.Sequential:
+    """2 coordinates in, `hidden` lines, 1 probability out."""
+    return snn.Sequential(
+        snn.Linear(2, hidden, dtype=dtype),
+        snn.ReLU(),
+        snn.Linear(hidden, 1, dtype=dtype),
+        snn.Sigmoid(),
+    )
+
+
+def initialise(model: Any, init: Any) -> None:
+    """Draw the first layer's weights as He et al. (2015) do for ReLU.
+
+    Written once and called for both: `model` and `init` are scratchnn's, or PyTorch's.
+    """
+    init.kaiming_uniform_(model[0].weight, nonlinearity="relu")
+
+
+def run(
+    *,
+    epochs: int = 100,
+    lr: float = 0.1,
+    batch_size: int = 64,
+    hidden: int = 10,
+    seed: int = 0,
+    dtype: str = "float32",
+    reference: bool = True,
+    device: str = "cpu",
+    out: str | PathLike[str] | None = None,
+    quiet: bool = False,
+) -> StudyResult:
+    """Train on the circles, look at the result, and let PyTorch do the same.
+
+    Args:
+        epochs: passes over the training data.
+        lr: learning rate of SGD.
+        batch_size: points a step.
+        hidden: units in the hidden layer.
+        seed: of everything that is random: weights and batches. (The data are always the same.)
+        dtype: "float32" or "float64".
+        reference: train by PyTorch too, where it is installed, and compare.
+        device: PyTorch's device, "cpu" or "cuda".
+        out: folder for the pictures; without it, they are drawn and not written.
+        quiet: print nothing.
+    Raises:
+        StudyError: for a setting with which the study cannot run.
+        DivergenceError: if the loss leaves the finite numbers.
+    """
+    lesson = Lesson(
+        "circles",
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        hidden=hidden,
+        seed=seed,
+        dtype=dtype,
+        reference=reference,
+        device=device,
+        out=out,
+        quiet=quiet,
+    )
+
+    # The data: what the network may learn from, and what it is asked about afterwards.
+    x_train, x_test, y_train, y_test = data(lesson.dtype)
+    steps = -(-len(x_train) // batch_size)
+    lesson.title("Circles: tell a circle from the one around it")
+    lesson.fact("data", f"{len(x_train):,} points to train on, {len(x_test):,} held back for the test")
+    lesson.fact("network", f"2 inputs, {hidden} hidden units with ReLU, 1 output with Sigmoid, {dtype}")
+    lesson.fact("training", f"BCELoss, SGD with lr {lr:g}, seed {seed}")
+    lesson.fact("", f"{epochs:,} epochs of {steps:,} batches of {batch_size} = {epochs * steps:,} steps")
+    lesson.picture("data", plots.train_and_test(x_train, y_train, x_test, y_test, names=CIRCLES))
+
+    # The network, and the training. The seed comes first: weights and batches are drawn from it.
+    snn.manual_seed(seed)
+    model = network(hidden, lesson.dtype)
+    initialise(model, snn.init)
+    loss_fn = snn.BCELoss()
+    optimizer = snn.SGD(model.parameters(), lr=lr)
+    loader = snn.DataLoader(snn.TensorDataset(x_train, y_train), batch_size=batch_size, shuffle=True)
+    history = lesson.train(model, loss_fn, optimizer, loader, initialise)
+    lesson.picture("loss", plots.loss_curve(history, title="Loss on the training data"))
+
+    # What it learned: the probability it gives to every place, and what it confuses.
+    model.eval()
+    train_accuracy = float(np.mean((model(x_train) > 0.5) == y_train))
+    predicted = (model(x_test) > 0.5).astype(np.int64)
+    test_accuracy = float(np.mean(predicted == y_test))
+    lesson.say()
+    lesson.fact("final training loss", f"{history.train_loss[-1]:.4f}")
+    lesson.fact("training accuracy", f"{100 * train_accuracy:.2f} %")
+    lesson.fact("test accuracy", f"{100 * test_accuracy:.2f} %")
+    answers = {"target_names": CIRCLES, "labels": [0, 1], "zero_division": 0.0}
+    lesson.say()
+    lesson.say(classification_report(y_test.ravel(), predicted.ravel(), digits=4, **answers))
+    title = f"What the network predicts: {100 * test_accuracy:.1f} % right"
+    lesson.picture("probability", plots.probability(model, x_test, y_test, names=CIRCLES, title=title))
+    lesson.picture("confusion", plots.confusion_matrix(y_test, predicted, names=CIRCLES, title="Test data"))
+    lesson.where_the_pictures_are()
+
+    # The judge: PyTorch runs the same program from the same seed.
+    lesson.judge()
+
+    report = classification_report(y_test.ravel(), predicted.ravel(), output_dict=True, **answers)
+    return lesson.result(
+        train_accuracy=train_accuracy,
+        test_accuracy=test_accuracy,
+        results={"hidden": hidden, "lr": lr, "batch_size": batch_size, "classification_report": report},
+    )

@@ -1,0 +1,274 @@
+"""What every study does alike, so that a study's own file holds only its lesson.
+
+A `Lesson` checks the settings, prints, keeps and writes the pictures, trains, lets PyTorch do the same,
+and gathers the numbers into a `StudyResult`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import scratchnn as snn
+from scratchnn import plots
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from reference import ParityReport
+
+__all__ = ["Lesson", "StudyError", "StudyResult"]
+
+DTYPES = ("float32", "float64")
+SEEDS = (-(2**63), 2**64 - 1)
+HOW_TO_COMPARE = 'to train beside PyTorch and compare every number: pip install "scratchnn[reference]"'
+
+
+class StudyError(ValueError):
+    """A setting with which a study cannot run."""
+
+
+@dataclass
+class StudyResult:
+    """What a study leaves behind.
+
+    Attributes:
+        study: its name.
+        model: the trained network, in evaluation mode.
+        history: the `History` of its training.
+        figures: {name: matplotlib Figure}, the pictures in the order they were made.
+        pictures: where they were written; empty without an `out` folder.
+        parity: the comparison with PyTorch, or None.
+        numbers: all figures, JSON-ready: what `scratchnn study NAME --json` prints.
+    """
+
+    study: str
+    model: snn.Module
+    history: snn.History
+    figures: dict[str, Figure] = field(repr=False)
+    pictures: list[Path] = field(repr=False)
+    parity: ParityReport | None = field(repr=False)
+    numbers: dict[str, Any] = field(repr=False)
+
+
+@dataclass
+class _Start:
+    """Everything as it was before the first step, for PyTorch to begin from."""
+
+    model: snn.Module
+    loss_fn: snn.Loss
+    optimizer: snn.Optimizer
+    loader: Any
+    initialise: Callable[[Any, Any], object] | None
+    randomness: Any
+
+
+class Lesson:
+    """The desk on which a study works.
+
+    Args:
+        study: its name.
+        epochs, lr, batch_size, hidden, seed, dtype, reference, device, out, quiet: as every study's `run`
+            takes them; `batch_size` None is a full batch.
+    Raises:
+        StudyError: for a value with which no study can run.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        *,
+        epochs: int,
+        lr: float,
+        batch_size: int | None,
+        hidden: int,
+        seed: int,
+        dtype: str,
+        reference: bool,
+        device: str,
+        out: str | PathLike[str] | None,
+        quiet: bool,
+    ) -> None:
+        self.study = study
+        self._check_whole("epochs", epochs)
+        self._check_whole("hidden", hidden)
+        if batch_size is not None:
+            self._check_whole("batch_size", batch_size)
+        if not (isinstance(lr, (int, float)) and math.isfinite(lr) and lr > 0):
+            self._refuse("lr", lr, "it must be a positive, finite number")
+        if not (_is_int(seed) and SEEDS[0] <= seed <= SEEDS[1]):
+            self._refuse("seed", seed, "it must be a whole number from -2^63 to 2^64 - 1")
+        if dtype not in DTYPES:
+            self._refuse("dtype", dtype, f"it must be {' or '.join(DTYPES)}")
+        self._check_device(device, reference)
+        self.epochs, self.seed, self.dtype = int(epochs), int(seed), np.dtype(dtype)
+        self.reference, self.device = reference, device
+        self.out = None if out is None else self._open_folder(Path(out))
+        self.quiet = quiet
+        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self.figures: dict[str, Figure] = {}
+        self.pictures: list[Path] = []
+        self.parity: ParityReport | None = None
+        self.history = snn.History()
+        self._start: _Start | None = None
+
+    # ---------------------------------------------------------------- the settings
+
+    def _refuse(self, name: str, value: Any, needs: str) -> None:
+        raise StudyError(f"{self.study} got {name}={value!r}; {needs}")
+
+    def _check_whole(self, name: str, value: Any) -> None:
+        if not _is_int(value) or value < 1:
+            self._refuse(name, value, "it must be a whole number of at least 1")
+
+    def _check_device(self, device: str, reference: bool) -> None:
+        kind, _, index = device.partition(":")
+        if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
+            self._refuse("device", device, "it must be cpu, cuda or cuda:0")
+        if kind == "cpu" or not reference:
+            return
+        try:
+            from reference.twin import torch_device
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            self._refuse("device", device, f"there is no PyTorch here; {HOW_TO_COMPARE}")
+        try:
+            torch_device(device)
+        except ValueError as error:
+            raise StudyError(f"{self.study} got {error}") from None
+
+    def _open_folder(self, folder: Path) -> Path:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StudyError(
+                f"{self.study} cannot write pictures to {folder}: {reason}; choose another --out"
+            ) from None
+        return folder
+
+    # ---------------------------------------------------------------- what is said
+
+    def title(self, text: str) -> None:
+        self.console.print(f"\n{text}\n", style="bold", markup=False)
+
+    def say(self, text: str = "") -> None:
+        self.console.print(text, markup=False)
+
+    def fact(self, name: str, value: str) -> None:
+        """One line of two columns."""
+        self.console.print(f"  {name:<20} {value}", markup=False)
+
+    # ---------------------------------------------------------------- pictures
+
+    def picture(self, name: str, drawing: Figure | Axes) -> None:
+        """Keep a picture, and write it at once: what comes later may be interrupted."""
+        figure: Any = drawing.figure  # a Figure is its own
+        self.figures[name] = figure
+        if self.out is not None:
+            self.pictures.append(plots.save(figure, self.out / f"{name}.png"))
+
+    def where_the_pictures_are(self) -> None:
+        if self.pictures:
+            self.say("Pictures")
+            for picture in self.pictures:
+                self.say(f"  {picture}")
+
+    # ---------------------------------------------------------------- training
+
+    def train(
+        self,
+        model: snn.Module,
+        loss_fn: snn.Loss,
+        optimizer: snn.Optimizer,
+        loader: Any,
+        initialise: Callable[[Any, Any], object] | None = None,
+    ) -> snn.History:
+        """Train by `scratchnn.fit`, and remember the start, so that `judge` can let PyTorch begin there.
+
+        Args:
+            initialise: what was called as `initialise(model, scratchnn.init)` after building the model.
+        """
+        before = copy.deepcopy((model, optimizer))  # together: the copied optimizer moves the copied model
+        self._start = _Start(
+            before[0], loss_fn, before[1], loader, initialise, snn.default_generator.get_state()
+        )
+        self.model = model
+        self.history = snn.fit(model, loss_fn, optimizer, loader, self.epochs, progress=not self.quiet)
+        self.say()
+        self.fact("trained by scratchnn", f"{_seconds(self.history.seconds)}, engine {self.history.engine}")
+        if self.history.compile_seconds:
+            self.fact("", f"and {_seconds(self.history.compile_seconds)} to compile it, once")
+        return self.history
+
+    def judge(self) -> None:
+        """Let PyTorch do the same from the same seed, and print how far the two runs are apart."""
+        if not self.reference:
+            return
+        self.say()
+        raise NotImplementedError
+
+    # ---------------------------------------------------------------- the result
+
+    def result(
+        self, *, train_accuracy: float | None, test_accuracy: float | None, results: Mapping[str, Any]
+    ) -> StudyResult:
+        """Everything gathered. `results` holds what is particular to the study."""
+        history = self.history
+        numbers = {
+            "study": self.study,
+            "seed": self.seed,
+            "dtype": str(self.dtype),
+            "engine": history.engine,
+            "epochs": self.epochs,
+            "steps": history.steps,
+            "train_loss": history.train_loss[-1],
+            "train_accuracy": train_accuracy,
+            "test_accuracy": test_accuracy,
+            "seconds": {
+                "scratchnn": history.seconds,
+                "pytorch": None if self.parity is None else self.parity.seconds["pytorch"],
+                "compile": history.compile_seconds,
+            },
+            "parity": None,
+            "pictures": [str(picture) for picture in self.pictures],
+            "results": dict(results),
+        }
+        return StudyResult(
+            self.study, self.model, history, self.figures, self.pictures, self.parity, jsonable(numbers)
+        )
+
+
+def jsonable(value: Any) -> Any:
+    """`value` in JSON's own types: arrays as lists, NaN and infinities as null."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return jsonable(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g} s"
