@@ -360,6 +360,11 @@ class CrossEntropyLoss(_ClassLoss):
         array = self._target(target)
         if array.shape == prediction.shape and (array.dtype.kind == "f" or not hasattr(target, "dtype")):
             checked = self._probabilities(target, prediction)
+        elif array.dtype.kind == "f" and array.ndim == prediction.ndim:
+            raise ValueError(
+                f"{self!r} got prediction of shape {prediction.shape} and class probabilities of shape "
+                f"{array.shape}; the shapes must be equal"
+            )
         else:
             checked = self._indices(array, prediction)
         weight = self._class_weight(prediction)
