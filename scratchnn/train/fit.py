@@ -39,12 +39,12 @@ class DivergenceError(FloatingPointError):
 
     Attributes:
         epoch, step: where, both counted from 1, the step within its epoch.
-        loss: the value. history: the record of the run so far.
+        history: the record of the run so far.
     """
 
-    def __init__(self, message: str, epoch: int, step: int, loss: float, history: History) -> None:
+    def __init__(self, message: str, epoch: int, step: int, history: History) -> None:
         super().__init__(message)
-        self.epoch, self.step, self.loss, self.history = epoch, step, loss, history
+        self.epoch, self.step, self.history = epoch, step, history
 
 
 @dataclass
@@ -150,6 +150,10 @@ def _run(
         for callback in callbacks:
             callback(state)
         show()
+    # A last step can leave NaN behind that no loss has shown yet.
+    if history.steps and not all(np.isfinite(p.data).all() for p in state.model.parameters()):
+        runner.undo()
+        raise _divergence(state, "a parameter is not finite after the last step", state.epoch, history.steps)
 
 
 def _record(block: Block, state: FitState) -> None:
@@ -157,8 +161,10 @@ def _record(block: Block, state: FitState) -> None:
     history.add_steps(block.losses)
     if block.diverged is not None:
         whole = len(block.epoch_steps) - 1
-        step = block.diverged - sum(block.epoch_steps[:whole])
-        raise _divergence(state, state.epoch + whole + 1, step + 1, float(block.losses[block.diverged]))
+        epoch = state.epoch + whole + 1
+        step = block.diverged - sum(block.epoch_steps[:whole]) + 1
+        what = f"the loss became {block.losses[block.diverged]} at epoch {epoch}, step {step}"
+        raise _divergence(state, what, epoch, step)
     position = 0
     for steps in block.epoch_steps:
         part = slice(position, position + steps)
@@ -173,15 +179,14 @@ def _record(block: Block, state: FitState) -> None:
     state.epoch += len(block.epoch_steps)
 
 
-def _divergence(state: FitState, epoch: int, step: int, loss: float) -> DivergenceError:
+def _divergence(state: FitState, what: str, epoch: int, step: int) -> DivergenceError:
     rates = ", ".join(f"{group['lr']:g}" for group in state.optimizer.param_groups)
     return DivergenceError(
-        f"the loss became {loss} at epoch {epoch}, step {step}, training with lr={rates}. Model and "
-        "optimizer hold what they held at the last finite loss. Try a smaller lr, inputs of about unit size, "
-        "or BCEWithLogitsLoss and CrossEntropyLoss on logits in place of losses on probabilities.",
+        f"{what}, training with lr={rates}. Model and optimizer hold what they held at the last finite loss. "
+        "Try a smaller lr, inputs of about unit size, or BCEWithLogitsLoss and CrossEntropyLoss on logits in "
+        "place of losses on probabilities.",
         epoch,
         step,
-        loss,
         state.history,
     )
 

@@ -44,7 +44,13 @@ class Engine(Protocol):
     compile_seconds: float
 
     def run(self, epochs: int) -> Block:
-        """Train up to `epochs` epochs, at least one, and leave the result in model and optimizer."""
+        """Train up to `epochs` epochs, at least one, and leave the result in model and optimizer.
+
+        Where a loss is not finite, it stops there and undoes the step before.
+        """
+
+    def undo(self) -> None:
+        """Put model and optimizer back to what they held when the last finite loss was computed."""
 
 
 class NumpyEngine:
@@ -87,8 +93,8 @@ class NumpyEngine:
             self.optimizer.step()
         if diverged is None and not losses:
             raise ValueError("fit got data without a single batch")
-        if diverged is not None and self.last_good is not None:
-            self.last_good.put_back()
+        if diverged is not None:
+            self.undo()
         weights = np.asarray(samples)
         averages = {}
         if diverged is None:
@@ -96,6 +102,11 @@ class NumpyEngine:
                 name: [float(np.average(values, weights=weights))] for name, values in measured.items()
             }
         return Block(np.asarray(losses), [len(losses)], weights, averages, diverged)
+
+    def undo(self) -> None:
+        """Put model and optimizer back to what they held when the last finite loss was computed."""
+        if self.last_good is not None:
+            self.last_good.put_back()
 
 
 class _Held:
