@@ -6,13 +6,22 @@ layer's dtype, an array of another dtype is an error that names the cure.
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
 
 from .functional.vocabulary import Array
 
-__all__ = ["FLOAT_DTYPES", "Array", "as_array", "as_dtype", "positive_int"]
+__all__ = [
+    "FLOAT_DTYPES",
+    "Array",
+    "as_array",
+    "as_dtype",
+    "came_from_softmax",
+    "note_softmax",
+    "positive_int",
+]
 
 # complex128 is here for complex-step differentiation, not for training.
 FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.complex128))
@@ -81,3 +90,18 @@ def positive_int(owner: str, name: str, value: Any, minimum: int = 1) -> int:
     if value < minimum:
         raise ValueError(f"{owner} got {name}={value}; it must be at least {minimum}")
     return int(value)
+
+
+# The newest output of a Softmax layer, so that a loss can know it by identity and need not guess by value.
+_softmax_output: weakref.ref[Array] | None = None
+
+
+def note_softmax(y: Array) -> None:
+    """Remember that `y` holds the probabilities a Softmax layer gave."""
+    global _softmax_output
+    _softmax_output = weakref.ref(y)
+
+
+def came_from_softmax(y: Any) -> bool:
+    """True if `y` is the array that `note_softmax` was last given."""
+    return _softmax_output is not None and _softmax_output() is y

@@ -9,13 +9,14 @@ Shapes never broadcast here: a prediction of (N, 1) against a target of (N,) is 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
 from . import functional as F
-from .checks import Array, as_array
+from .checks import Array, as_array, came_from_softmax
 
 __all__ = ["BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "L1Loss", "Loss", "MSELoss", "NLLLoss"]
 
@@ -354,9 +355,24 @@ class CrossEntropyLoss(_ClassLoss):
             name = type(self).__name__
             raise ValueError(f"{name} got label_smoothing={label_smoothing}; it must lie in [0, 1]")
         self.label_smoothing = float(label_smoothing)
+        self._warned = False
+
+    def _warn_once(self, prediction: Array) -> None:
+        if not self._warned and came_from_softmax(prediction):
+            self._warned = True
+            classes = prediction.shape[_class_axis(prediction)]
+            floor = F.cross_entropy_floor_of_probabilities(classes)
+            warnings.warn(
+                "CrossEntropyLoss got the output of a Softmax layer. It takes logits and applies softmax itself: "
+                f"of probabilities of {classes} classes it cannot fall below {floor:.4f}. Leave the Softmax "
+                "out, or take LogSoftmax with NLLLoss.",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _door(self, prediction: Any, target: Any) -> tuple[Any, ...]:
         prediction = self._rows(prediction)
+        self._warn_once(prediction)
         array = self._target(target)
         if array.shape == prediction.shape and (array.dtype.kind == "f" or not hasattr(target, "dtype")):
             checked = self._probabilities(target, prediction)

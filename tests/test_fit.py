@@ -392,3 +392,30 @@ def test_the_bar_shows_on_a_terminal_only() -> None:
     os.close(leader)
     assert "training" in shown
     assert "3/3" in shown
+
+
+# Softmax into cross-entropy -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["numpy", "auto"])
+def test_softmax_into_cross_entropy_trains_and_warns_once(engine: str) -> None:
+    X, y = data()
+    labels = y[:, 0].astype(int)
+    model = snn.MLP(2, 4, 2, output_activation="softmax")
+    loss_fn, optimizer = snn.CrossEntropyLoss(), snn.SGD(model.parameters(), lr=1.0)
+    with pytest.warns(
+        UserWarning, match=r"probabilities of 2 classes it cannot fall below 0\.3133"
+    ) as record:
+        history = snn.fit(model, loss_fn, optimizer, (X, labels), 3, engine=engine)
+        snn.fit(model, loss_fn, optimizer, (X, labels), 1, engine=engine)
+    assert len(record) == 1
+    assert min(history.step_losses) > 0.3133
+
+
+def test_softmax_into_cross_entropy_warns_in_a_loop_by_hand() -> None:
+    model, loss_fn = snn.Sequential(snn.Linear(2, 3), snn.Softmax(1)), snn.CrossEntropyLoss()
+    with pytest.warns(UserWarning, match="Leave the Softmax out"):
+        loss_fn(model(np.zeros((2, 2), np.float32)), [0, 1])
+    loss_fn(model(np.zeros((2, 2), np.float32)), [0, 1])
+    # Probabilities that no Softmax layer made are somebody's own business.
+    snn.CrossEntropyLoss()(np.float32([[0.5, 0.5]]), [0])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..checks import Array, as_array
+from ..checks import Array, as_array, note_softmax
 from ..random import bernoulli
 from .module import Module
 
@@ -128,6 +128,7 @@ class Softmax(_AlongAxis):
     def forward(self, x: Any) -> Array:
         """Any shape -> the same."""
         y = F.softmax(self._input(x), self.dim)
+        note_softmax(y)
         return self._remember(y, y)
 
     def backward(self, dy: Any) -> Array:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import functional as F
-from ..checks import Array, positive_int
+from ..checks import Array, came_from_softmax, note_softmax, positive_int
 from ..data import DataLoader, TensorDataset
 from ..layers import Module
 from ..losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss, NLLLoss
@@ -138,7 +138,10 @@ def probe(model: Module, loss_fn: Loss, batches: Batches) -> None:
         for start in range(0, len(y), CHECK_ROWS):
             part = y[start : start + CHECK_ROWS]
             # The same prediction for every row: what is checked is the targets.
-            loss_fn(np.broadcast_to(row, (len(part), *row.shape[1:])), part)
+            predictions = np.broadcast_to(row, (len(part), *row.shape[1:]))
+            if came_from_softmax(row):
+                note_softmax(predictions)
+            loss_fn(predictions, part)
 
 
 def named_metrics(metrics: Sequence[Metric], loss_fn: Loss) -> Metrics:
