@@ -86,7 +86,9 @@ def test_probability_takes_one_column_two_columns_or_none():
 
 
 def test_decision_regions_colour_the_class_that_wins():
-    ax = plots.decision_regions(lambda x: np.stack([-x[:, 0], x[:, 0], 0 * x[:, 0] - 5], 1), extent=(-1, 1, -1, 1))
+    ax = plots.decision_regions(
+        lambda x: np.stack([-x[:, 0], x[:, 0], 0 * x[:, 0] - 5], 1), extent=(-1, 1, -1, 1)
+    )
     regions = np.asarray(ax.collections[0].get_array())
     assert np.all(regions[:, 0] == 0)
     assert np.all(regions[:, -1] == 1)
@@ -129,7 +131,9 @@ def test_loss_curve_is_logarithmic_where_losses_span_decades():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_module_is_asked_in_its_dtype_and_evaluation_mode_and_left_as_it_was(dtype):
-    model = snn.Sequential(snn.Linear(2, 8, dtype=dtype), snn.Dropout(0.5), snn.Linear(8, 1, dtype=dtype), snn.Sigmoid())
+    model = snn.Sequential(
+        snn.Linear(2, 8, dtype=dtype), snn.Dropout(0.5), snn.Linear(8, 1, dtype=dtype), snn.Sigmoid()
+    )
     model[1].eval()
     before = snn.default_generator.get_state().copy()
     plots.probability(model, X, Y)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.datasets import make_circles
-from sklearn.metrics import classification_report
+from sklearn.metrics import classification_report, confusion_matrix
 from sklearn.model_selection import train_test_split
 
 import scratchnn as snn
@@ -147,5 +147,11 @@ def run(
     return lesson.result(
         train_accuracy=train_accuracy,
         test_accuracy=test_accuracy,
-        results={"hidden": hidden, "lr": lr, "batch_size": batch_size, "classification_report": report},
+        results={
+            "hidden": hidden,
+            "lr": lr,
+            "batch_size": batch_size,
+            "confusion_matrix": confusion_matrix(y_test.ravel(), predicted.ravel(), labels=[0, 1]),
+            "classification_report": report,
+        },
     )

@@ -6,7 +6,6 @@ and gathers the numbers into a `StudyResult`.
 
 from __future__ import annotations
 
-import copy
 import math
 import tempfile
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from reference import ParityReport
+    from reference import ParityReport, Witness
 
 __all__ = ["Lesson", "StudyError", "StudyResult"]
 
@@ -60,18 +60,6 @@ class StudyResult:
     pictures: list[Path] = field(repr=False)
     parity: ParityReport | None = field(repr=False)
     numbers: dict[str, Any] = field(repr=False)
-
-
-@dataclass
-class _Start:
-    """Everything as it was before the first step, for PyTorch to begin from."""
-
-    model: snn.Module
-    loss_fn: snn.Loss
-    optimizer: snn.Optimizer
-    loader: Any
-    initialise: Callable[[Any, Any], object] | None
-    randomness: Any
 
 
 class Lesson:
@@ -121,7 +109,7 @@ class Lesson:
         self.pictures: list[Path] = []
         self.parity: ParityReport | None = None
         self.history = snn.History()
-        self._start: _Start | None = None
+        self.witness: Witness | None = None
 
     # ---------------------------------------------------------------- the settings
 
@@ -198,17 +186,31 @@ class Lesson:
         loader: Any,
         initialise: Callable[[Any, Any], object] | None = None,
     ) -> snn.History:
-        """Train by `scratchnn.fit`, and remember the start, so that `judge` can let PyTorch begin there.
+        """Train by `scratchnn.fit`, with a witness who can let PyTorch do the same afterwards.
 
         Args:
-            initialise: what was called as `initialise(model, scratchnn.init)` after building the model.
+            initialise: what was called as `initialise(model, scratchnn.init)` after building the model;
+                PyTorch calls it too, on a network of its own, so that no weight is ever copied.
         """
-        before = copy.deepcopy((model, optimizer))  # together: the copied optimizer moves the copied model
-        self._start = _Start(
-            before[0], loss_fn, before[1], loader, initialise, snn.default_generator.get_state()
-        )
         self.model = model
-        self.history = snn.fit(model, loss_fn, optimizer, loader, self.epochs, progress=not self.quiet)
+        if self.reference and _torch_is_here():
+            from reference import Witness, seeded_twin
+
+            theirs = seeded_twin(model, self.seed, initialise, self.device)
+            self.witness = Witness(
+                model,
+                loss_fn,
+                optimizer,
+                loader,
+                self.epochs,
+                self.device,
+                torch_model=theirs,
+                checkpoints=(),
+            )
+        callbacks = () if self.witness is None else self.witness.callbacks
+        self.history = snn.fit(
+            model, loss_fn, optimizer, loader, self.epochs, callbacks=callbacks, progress=not self.quiet
+        )
         self.say()
         self.fact("trained by scratchnn", f"{_seconds(self.history.seconds)}, engine {self.history.engine}")
         if self.history.compile_seconds:
@@ -216,11 +218,28 @@ class Lesson:
         return self.history
 
     def judge(self) -> None:
-        """Let PyTorch do the same from the same seed, and print how far the two runs are apart."""
+        """Let PyTorch do the same from the same seed, and print how far apart the two runs are."""
         if not self.reference:
             return
         self.say()
-        raise NotImplementedError
+        if self.witness is None:
+            self.say(f"PyTorch is not installed; {HOW_TO_COMPARE}")
+            return
+        with self.console.status("PyTorch trains the same network ...", refresh_per_second=4):
+            self.parity = self.witness.judge(self.history)
+        report = self.parity
+        self.say(f"The same program by PyTorch, from the same seed ({report.device}, {report.dtype})")
+        self.console.print(_parity_table(report))
+        if report.parted:
+            self.say(f"  {report.parted}")
+        verdict = "PASS" if report.passed else "FAIL"
+        if report.chaotic:
+            verdict += " (chaotic: judged against PyTorch's own spread)"
+        self.fact("verdict", verdict)
+        ours, theirs = report.seconds["scratchnn"], report.seconds["pytorch"]
+        self.fact("time", f"scratchnn {_seconds(ours)}, PyTorch {_seconds(theirs)}, {_ratio(theirs / ours)}")
+        if self.history.compile_seconds:
+            self.fact("", f"compiling, once, took another {_seconds(self.history.compile_seconds)}")
 
     # ---------------------------------------------------------------- the result
 
@@ -244,7 +263,7 @@ class Lesson:
                 "pytorch": None if self.parity is None else self.parity.seconds["pytorch"],
                 "compile": history.compile_seconds,
             },
-            "parity": None,
+            "parity": None if self.parity is None else _parity_numbers(self.parity),
             "pictures": [str(picture) for picture in self.pictures],
             "results": dict(results),
         }
@@ -264,6 +283,51 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _parity_table(report: ParityReport) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("  ", no_wrap=True)
+    for heading in ("difference", "in eps*max|p|", "allowed", ""):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in report.rows:
+        name = f"  {row.name}" + ("" if row.step is None else f", step {row.step:,}")
+        difference = "identical" if row.identical else f"{row.difference:.1e}"
+        eps = f"{row.in_eps:.1f}" if row.name == "parameters" else ""
+        allowed = "none" if row.tolerance == 0 else f"{row.tolerance:.1e}"
+        table.add_row(name, difference, eps, allowed, "pass" if row.passed else "FAIL")
+    return table
+
+
+def _parity_numbers(report: ParityReport) -> dict[str, Any]:
+    """The report as `--json` prints it."""
+    weights, batches = report.row("initial weights"), report.row("batches")
+    parameters = report.row("parameters")
+    return {
+        "passed": report.passed,
+        "device": report.device,
+        "initial_weights_identical": weights.identical,
+        "batches_identical": batches.identical,
+        "largest_parameter_difference": parameters.difference,
+        "in_eps": parameters.in_eps,
+        "allowed": parameters.tolerance,
+        "chaotic": report.chaotic,
+        "rows": [row.as_dict() for row in report.rows],
+    }
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.3g} times as long" if ratio < 100 else f"{ratio:,.0f} times as long"
+
+
+def _torch_is_here() -> bool:
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return False
+    return True
 
 
 def _is_int(value: Any) -> bool:
