@@ -83,7 +83,9 @@ def torch_dtype(dtype: Any) -> torch.dtype:
     """PyTorch's name for a NumPy float dtype. Raises TypeError for anything but float32 and float64."""
     names = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
     if np.dtype(dtype) not in names:
-        raise TypeError(f"PyTorch is compared in float32 or float64, got {np.dtype(dtype)}")
+        raise TypeError(
+            f"PyTorch compares in float32 or float64, got {np.dtype(dtype)}; use model.astype(np.float64)"
+        )
     return names[np.dtype(dtype)]
 
 
