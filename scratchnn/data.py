@@ -113,6 +113,7 @@ class DataLoader:
         self.generator = generator
         if self.shuffle and len(dataset) == 0:
             raise ValueError("DataLoader got shuffle=True and no rows; give it data, or shuffle=False")
+        self._reseeded = Generator()  # what shuffles without a generator, seeded anew every epoch
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -159,7 +160,7 @@ class DataLoader:
         generator = self.generator
         if generator is None:
             seed = int(resolve("DataLoader", None).words64(1)[0]) & SEED_MASK
-            generator = Generator().manual_seed(seed)
+            generator = self._reseeded.manual_seed(seed)
         order = permute(permutation_words(rows, generator))
         return order, lambda: permutation_words(rows, generator)
 

@@ -1,7 +1,7 @@
 """Fused multiply-add: `a * b + c` rounded once, in plain NumPy.
 
-PyTorch's compilers contract `a * b + c` into one instruction, so a sixth of its uniform numbers differ in
-the last bit from those of two roundings. NumPy has no such function; two exact tricks make one:
+PyTorch's compilers contract `a * b + c` into one instruction, so a sixth and more of its uniform numbers
+differ in the last bit from those of two roundings. NumPy has no such function; two exact tricks make one:
 
     TwoSum      a + b = s + e         s the rounded sum, e its error, both floats (Knuth 1969)
     TwoProduct  a * b = p + e         the same for the product (Dekker 1971)

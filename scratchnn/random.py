@@ -68,7 +68,7 @@ class Generator:
     """
 
     def __init__(self) -> None:
-        self._engine = np.random.MT19937()
+        self._engine = np.random.MT19937(0)
         self.manual_seed(DEFAULT_SEED)
 
     def manual_seed(self, seed: SupportsIndex) -> Generator:
@@ -86,8 +86,7 @@ class Generator:
         if not -(2**63) <= value < 2**64:
             raise ValueError(f"Generator.manual_seed got {value}; it must be within [-2**63, 2**64 - 1]")
         self._seed = value % 2**64
-        seeded: Any = np.random.RandomState(self._seed & 0xFFFFFFFF).get_state(legacy=False)
-        self._engine.state = seeded
+        np.random.RandomState(self._engine).seed(self._seed & 0xFFFFFFFF)  # in place
         self._unused = True
         self._cached_normal: float | None = None
         return self
@@ -184,7 +183,11 @@ def randn(*size: Any, dtype: Any = np.float32, generator: Generator | None = Non
 
 
 def randint(
-    low: int, high: int | None = None, size: Size | None = None, *, generator: Generator | None = None
+    low: int = 0,
+    high: Size | None = None,
+    size: Size | None = None,
+    *,
+    generator: Generator | None = None,
 ) -> Array:
     """int64 from {low, ..., high - 1}: `randint(high, size)` or `randint(low, high, size)`, as in torch.
 
@@ -195,16 +198,17 @@ def randint(
         TypeError: no size. ValueError: high is not above low, or either is no int64.
     """
     if size is None:
-        low, high, size = 0, low, high
-    if size is None or high is None:
+        high, size = None, high
+    if size is None:
         raise TypeError("randint needs a size: randint(high, size) or randint(low, high, size)")
-    low, high = operator.index(low), operator.index(high)
-    if not low < high:
-        raise ValueError(f"randint got low={low} and high={high}; high must be above low")
-    if low < -(2**63) or high >= 2**63:
-        raise ValueError(f"randint got low={low} and high={high}; both must be int64")
+    bounds: Any = (0, low) if high is None else (low, high)
+    low, stop = (operator.index(bound) for bound in bounds)
+    if not low < stop:
+        raise ValueError(f"randint got low={low} and high={stop}; high must be above low")
+    if low < -(2**63) or stop >= 2**63:
+        raise ValueError(f"randint got low={low} and high={stop}; both must be int64")
     shape = _shape("randint", (size,))
-    draws = _integers(resolve("randint", generator), math.prod(shape), high - low)
+    draws = _integers(resolve("randint", generator), math.prod(shape), stop - low)
     return (draws + np.uint64(low % 2**64)).view(np.int64).reshape(shape)
 
 
