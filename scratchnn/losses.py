@@ -291,7 +291,11 @@ class _ClassLoss(Loss):
         classes = prediction.shape[axis]
         shape = prediction.shape[:axis] + prediction.shape[axis + 1 :]
         if target.shape != shape:
-            cure = f": reshape target to {_words(shape)}" if target.size == np.prod(shape) else ""
+            cure = ""
+            if target.shape == prediction.shape:
+                cure = f": pass target.argmax({axis})"  # one-hot rows
+            elif target.size == np.prod(shape):
+                cure = f": reshape target to {_words(shape)}"
             raise ValueError(
                 f"{self!r} got prediction of shape {prediction.shape} and class indices of shape "
                 f"{target.shape}; they must have shape {shape}{cure}"
@@ -363,7 +367,7 @@ class CrossEntropyLoss(_ClassLoss):
             classes = prediction.shape[_class_axis(prediction)]
             floor = F.cross_entropy_floor_of_probabilities(classes)
             warnings.warn(
-                "CrossEntropyLoss got the output of a Softmax layer. It takes logits and applies softmax itself: "
+                "CrossEntropyLoss got the output of a Softmax layer. It applies softmax itself, to logits: "
                 f"of probabilities of {classes} classes it cannot fall below {floor:.4f}. Leave the Softmax "
                 "out, or take LogSoftmax with NLLLoss.",
                 UserWarning,
