@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from scratchnn import init
 from scratchnn import random as snn_random
 from scratchnn.checks import Array
 from scratchnn.data import DataLoader, TensorDataset
-from scratchnn.fma import HAS_FMA, fma
 from scratchnn.normal import log_f32, sincos_f32
 from scratchnn.random import Generator
 
@@ -176,13 +174,6 @@ def test_uniform_at_the_ends_of_the_doubles(low: float, high: float) -> None:
     assert_same(ours, theirs, max(abs(low), abs(high)))
 
 
-def test_a_fused_multiply_add_is_what_makes_uniform_exact() -> None:
-    """With two roundings many values would differ in the last bit; so the tests above can fail."""
-    x = snn.rand(20000)
-    low, span = np.float32(-1 / 3), np.float32(2 / 3)
-    assert np.mean(fma(x, span, low) != x * span + low) > 0.1
-
-
 @settings(max_examples=100)
 @given(
     seed=seeds,
@@ -309,41 +300,6 @@ def test_dropout_masks() -> None:
                 assert_same_state(snn.default_generator, torch.default_generator)
             else:
                 assert not np.array_equal(mask, dropped.numpy() != 0)
-
-
-# --- the arithmetic beneath ---
-
-doubles = st.floats(-1e60, 1e60).filter(lambda x: x == 0 or abs(x) > 1e-60)
-
-
-@settings(max_examples=300)
-@given(a=doubles, b=doubles, c=doubles)
-def test_fma_rounds_once(a: float, b: float, c: float) -> None:
-    for addend in (c, -a * b, np.nextafter(-a * b, c)):
-        exact = Fraction(a) * Fraction(b) + Fraction(float(addend))
-        assert float(fma(np.float64(a), np.float64(b), np.float64(addend))) == float(exact)
-
-
-singles = st.floats(-1e9, 1e9, width=32).filter(lambda x: x == 0 or abs(x) > 1e-9)
-
-
-@settings(max_examples=300)
-@given(a=singles, b=singles, c=singles)
-def test_fma_rounds_once_in_float32(a: float, b: float, c: float) -> None:
-    product = float(np.float32(a) * np.float32(b))
-    for addend in (c, -product, float(np.float32(c / 2**24))):
-        exact = Fraction(a) * Fraction(b) + Fraction(addend)
-        found = fma(np.float32(a), np.float32(b), np.float32(addend))
-        assert found.dtype == np.float32
-        error = abs(Fraction(float(found)) - exact)
-        for neighbour in (np.nextafter(found, np.float32(np.inf)), np.nextafter(found, np.float32(-np.inf))):
-            assert error <= abs(Fraction(float(neighbour)) - exact)
-
-
-def test_fma_is_used_where_torch_uses_it() -> None:
-    capability = torch.backends.cpu.get_cpu_capability()
-    if capability in ("AVX2", "AVX512"):
-        assert HAS_FMA
 
 
 # --- a whole program: initial weights, batches, and the numbers drawn after them ---
