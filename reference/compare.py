@@ -50,7 +50,8 @@ def compare(
     Returns:
         A `ParityReport` with the rows "prediction", "loss", "dL/dprediction", "dL/dx" and "dL/d(name)" for
         every parameter. Gradients are measured against the largest gradient of the whole network; what
-        exceeds that is measured against PyTorch's own change when every weight moves by one ulp.
+        exceeds that is measured against PyTorch's own change when weights and input move by one ulp,
+        and dL/dprediction by one of a probability's.
     Raises:
         TypeError, ValueError: what model and loss raise; no twin; no such device; Dropout at work on CUDA.
     """
@@ -65,9 +66,11 @@ def compare(
     torch_loss = twin_loss(loss_fn, place, dtype)
     with torch_stream(), exact_arithmetic(place):
         theirs, scale = _theirs(theirs_model, torch_loss, x, y, ours, place)
-        rows = _rows(ours, theirs, scale, dtype, device_factor(place))
+        rows = _rows(ours, theirs, scale, _share(ours, loss_fn), dtype, device_factor(place))
         if not all(row.passed for row in rows):
-            moved = _theirs(one_ulp_away(theirs_model), torch_loss, x, y, ours, place)[0]
+            nearby = np.nextafter(x, np.asarray(np.inf, dtype))
+            nudge = eps_of(dtype) * _share(ours, loss_fn)
+            moved = _theirs(one_ulp_away(theirs_model), torch_loss, nearby, y, ours, place, nudge)[0]
             rows = [_with_spread(row, theirs, moved) for row in rows]
     title = f"{type(model).__name__} and {type(loss_fn).__name__}, {len(x) if x.ndim else 1} rows"
     report = ParityReport(title, dtype.name, str(place), rows)
@@ -152,8 +155,12 @@ def _theirs(
     y: Array,
     ours: Figures,
     place: torch.device,
+    nudge: float = 0.0,
 ) -> tuple[Figures, float]:
-    """PyTorch's figures, and the largest number that passed through the network."""
+    """PyTorch's figures, and the largest number that passed through the network.
+
+    `nudge` is added to dL/dprediction on its way into the network.
+    """
     scales = [largest(x)]
     hooks = [
         module.register_forward_hook(lambda _m, _x, out: scales.append(largest(out.detach().cpu().numpy())))
@@ -167,6 +174,7 @@ def _theirs(
     prediction = torch_model(inputs)
     for hook in hooks:
         hook.remove()
+    prediction.register_hook(lambda dprediction: dprediction + nudge)
     torch_loss(prediction, target).backward(dloss)
     same_prediction = to_tensor(ours["prediction"], place).requires_grad_()
     loss = torch_loss(same_prediction, target)
@@ -201,14 +209,22 @@ def _no_gradient(like: Array) -> Array:
     return np.full_like(like, np.nan)
 
 
-def _rows(ours: Figures, theirs: Figures, scale: float, dtype: np.dtype[Any], factor: float) -> list[Row]:
+def _share(ours: Figures, loss_fn: Loss) -> float:
+    """dL/dprediction where a probability is wrong by 1: what is left of p - t rounds in eps of this."""
+    rows = len(ours["prediction"]) if ours["prediction"].ndim else 1
+    return 1.0 / rows if loss_fn.reduction == "mean" else 1.0
+
+
+def _rows(
+    ours: Figures, theirs: Figures, scale: float, share: float, dtype: np.dtype[Any], factor: float
+) -> list[Row]:
     eps = eps_of(dtype)
     gradients = largest(*(value for name, value in theirs.items() if name.startswith("dL/d(")))
     loss_scale = max(1.0, largest(ours["prediction"]), largest(theirs["loss"]))
     scales = {
         "prediction": (scale, NETWORK),
         "loss": (loss_scale, SUMS),
-        "dL/dprediction": (largest(theirs["dL/dprediction"]), SUMS),
+        "dL/dprediction": (max(share, largest(theirs["dL/dprediction"])), SUMS),
         "dL/dx": (max(gradients, largest(theirs["dL/dx"])), NETWORK),
     }
     rows = []
