@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import functional, init
 from .data import DataLoader, Subset, TensorDataset, random_split
+from .gradcheck import gradcheck
 from .history import History
 from .layers import (
     MLP,
@@ -75,6 +76,7 @@ __all__ = [
     "default_generator",
     "fit",
     "functional",
+    "gradcheck",
     "init",
     "manual_seed",
     "plots",

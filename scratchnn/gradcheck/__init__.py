@@ -1,0 +1,10 @@
+"""Is a backward pass right? Numeric derivatives against anybody's analytic ones.
+
+`gradcheck` measures the derivative of a layer, a model with a loss, or a pair (op, op_vjp) from its
+forward alone and compares what its backward says. `scratchnn.doctor` names the mistake.
+"""
+
+from .check import gradcheck
+from .report import GradcheckError, GradcheckReport, TensorCheck
+
+__all__ = ["GradcheckError", "GradcheckReport", "TensorCheck", "gradcheck"]

@@ -1,0 +1,140 @@
+"""What a gradient check found, as numbers and as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["EPS", "GradcheckError", "GradcheckReport", "TensorCheck"]
+
+HEADINGS: tuple[str, ...] = (
+    "tensor",
+    "shape",
+    "compared",
+    "worst at",
+    "numeric",
+    "analytic",
+    "error/eps",
+    "",
+)
+EPS = float(np.finfo(np.float64).eps)
+
+
+class GradcheckError(RuntimeError):
+    """A gradient is wrong; raised with `raise_on_fail=True`.
+
+    Attributes:
+        report: the GradcheckReport.
+    """
+
+    def __init__(self, report: GradcheckReport) -> None:
+        super().__init__(str(report))
+        self.report = report
+
+
+@dataclass(frozen=True)
+class TensorCheck:
+    """One tensor's gradient, numeric against analytic.
+
+    Attributes:
+        name: the input's or parameter's name: "x", "0.weight".
+        shape: of the tensor.
+        status: "pass", "FAIL", or "kink" (all that differs lies on a kink, where no derivative exists).
+        entries: how many entries were compared. size: how many there are.
+        kinks: entries that lie on a kink and were not judged.
+        index: of the worst entry; None for a directional check.
+        numeric, analytic: the two values there.
+        error: |numeric - analytic| there, in units of rounding: eps times the tensor's largest gradient.
+        relative: the same, as a fraction of the tensor's largest gradient.
+        note: a word about anything unusual.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    status: str
+    entries: int
+    size: int
+    kinks: int = 0
+    index: tuple[int, ...] | None = None
+    numeric: float = 0.0
+    analytic: float = 0.0
+    error: float = 0.0
+    relative: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class GradcheckReport:
+    """The result of `gradcheck`: true when every tensor passes, and printed as a table.
+
+    Attributes:
+        subject: what was checked, in one line.
+        method: "complex", "central" or "directional".
+        reason: why this method, where it was not simply asked for; else "".
+        tensors: one TensorCheck for each input and parameter.
+        tolerance: the largest relative error that passes.
+    """
+
+    subject: str
+    method: str
+    reason: str
+    tensors: list[TensorCheck] = field(default_factory=list)
+    tolerance: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """True when no tensor fails."""
+        return all(row.status != "FAIL" for row in self.tensors)
+
+    @property
+    def kinks(self) -> int:
+        """How many entries lie on kinks and were not judged."""
+        return sum(row.kinks for row in self.tensors)
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __getitem__(self, name: str) -> TensorCheck:
+        for row in self.tensors:
+            if row.name == name:
+                return row
+        raise KeyError(f"no tensor {name!r}; there are {', '.join(row.name for row in self.tensors)}")
+
+    def __str__(self) -> str:
+        good = sum(row.status != "FAIL" for row in self.tensors)
+        verdict = "PASS" if self.passed else "FAIL"
+        lines = [f"gradcheck of {self.subject}: {verdict}, {good} of {len(self.tensors)} tensors right"]
+        method = {"complex": "complex step", "central": "central differences"}.get(self.method, self.method)
+        lines.append(
+            f"by {method} in float64, tolerance {self.tolerance:g} of each tensor's largest gradient"
+        )
+        if self.reason:
+            lines.append(f"  ({self.reason})")
+        lines.append("")
+        rows = [HEADINGS, *(_cells(row) for row in self.tensors)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines += ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        if self.kinks:
+            lines += ["", "A kink has no derivative: entries on one are counted, not judged."]
+        return "\n".join(lines)
+
+
+def _cells(row: TensorCheck) -> tuple[str, ...]:
+    compared = str(row.entries) if row.entries == row.size else f"{row.entries} of {row.size}"
+    where = "" if row.index is None else str(row.index if len(row.index) != 1 else f"({row.index[0]})")
+    numbers = (
+        ("", "", "")
+        if row.error < 0
+        else (
+            f"{row.numeric:+.9e}",
+            f"{row.analytic:+.9e}",
+            f"{row.error:.1f}" if row.error < 1e4 else f"{row.error:.1e}",
+        )
+    )
+    notes = [row.status]
+    if row.kinks:
+        notes.append(f"{row.kinks} on a kink")
+    if row.note:
+        notes.append(row.note)
+    return (row.name, str(row.shape), compared, where, *numbers, "; ".join(notes))
