@@ -126,7 +126,7 @@ def test_a_run_that_diverges_says_so(capsys, tmp_path):
         "--out",
         str(tmp_path),
     ]
-    code, out, err = run(capsys, *arguments)
+    code, _, err = run(capsys, *arguments)
     assert code == 1
     assert err.count("\n") == 1
     assert "lr" in err

@@ -44,7 +44,7 @@ def test_every_picture_has_labelled_axes_and_content_and_is_written_as_png(name,
     pixels = imread(path)
     assert pixels.shape[0] > 500
     assert pixels.shape[1] > 500
-    assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 20
+    assert len(np.unique(pixels[::5, ::5].reshape(-1, 4), axis=0)) > 20
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
