@@ -53,20 +53,15 @@ class TorchRun:
 
 @contextmanager
 def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """Deterministic algorithms and full float32 products (no TF32) inside; as before outside.
-
-    Nothing changes on the CPU, where PyTorch computes so anyway.
-    """
-    if device.type == "cpu":
-        yield
-        return
-    # cuBLAS reads this when its workspace is made, at the first product.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    """Full float32 products (no TF32, no bfloat16) and, on CUDA, deterministic algorithms inside."""
     precision = torch.get_float32_matmul_precision()
     strict = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_float32_matmul_precision("highest")
-    torch.use_deterministic_algorithms(True)
+    if device.type == "cuda":
+        # cuBLAS reads this when its workspace is made, at the first product.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
