@@ -17,11 +17,9 @@ from typing import Any
 import numpy as np
 
 from .checks import Array, positive_int
-from .random import Generator, permutation_from_words, permutation_words, randperm, resolve
+from .random import Generator, default_generator, permutation_from_words, permutation_words, randperm, resolve
 
 __all__ = ["DataLoader", "Subset", "TensorDataset", "random_split"]
-
-SEED_MASK = 2**63 - 1  # torch draws the seed of an epoch as an int64
 
 
 class TensorDataset:
@@ -159,8 +157,7 @@ class DataLoader:
             return np.arange(rows), lambda: None
         generator = self.generator
         if generator is None:
-            seed = int(resolve("DataLoader", None).words64(1)[0]) & SEED_MASK
-            generator = self._reseeded.manual_seed(seed)
+            generator = self._reseeded.manual_seed(int(default_generator.words64(1)[0]))
         order = permute(permutation_words(rows, generator))
         return order, lambda: permutation_words(rows, generator)
 

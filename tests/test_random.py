@@ -288,6 +288,13 @@ def test_bernoulli(p: float) -> None:
         assert_same_state(g, t)
 
 
+def test_bernoulli_at_the_very_number_drawn() -> None:
+    g, t = pair(1)
+    drawn = torch.rand(1, dtype=torch.float64, generator=t).item()
+    assert not snn_random.bernoulli(drawn, 1, generator=g).any()
+    assert snn_random.bernoulli(np.nextafter(drawn, 1), 1, generator=g.manual_seed(1)).all()
+
+
 def test_dropout_masks() -> None:
     for seed in range(30):
         for p in (0.1, 0.3, 0.5, 0.77):
