@@ -225,6 +225,14 @@ def test_class_weights_that_sum_to_zero_are_torchs() -> None:
     assert np.array_equal(F.cross_entropy_vjp(1, logits, target, weight), dtheirs, equal_nan=True)
 
 
+def test_the_defaults_are_torchs() -> None:
+    logits, target = frozen([[1.0, 2.0], [0.0, 3.0], [1.0, 1.0]]), frozen([0, -100, 1])
+    for name, judged in (("cross_entropy", T.cross_entropy), ("nll", T.nll_loss)):
+        theirs, dtheirs = judge(judged, logits, target)
+        assert np.allclose(getattr(F, name)(logits, target), theirs, rtol=1e-15)
+        assert np.allclose(getattr(F, name + "_vjp")(1, logits, target), dtheirs, rtol=0, atol=1e-15)
+
+
 def test_smaller_index_types_do() -> None:
     logits = frozen(np.arange(6).reshape(2, 3), np.float64)
     for kind in (np.uint8, np.int8, np.int32, np.uint64):

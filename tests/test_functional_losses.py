@@ -283,6 +283,14 @@ def test_nan_prediction_gives_nan_loss(case: Case) -> None:
 
 
 @each_case
+def test_the_mean_is_the_default(case: Case) -> None:
+    p, t = frozen([0.25, 0.5, 0.75]), frozen([1.0, 0.0, 1.0])
+    assert case.op(p, t) == case.op(p, t, reduction="mean") != case.op(p, t, reduction="sum")
+    assert np.array_equal(case.vjp(1, p, t), case.vjp(1, p, t, reduction="mean"))
+    assert not np.array_equal(case.vjp(1, p, t), case.vjp(1, p, t, reduction="sum"))
+
+
+@each_case
 def test_unknown_reduction(case: Case) -> None:
     with pytest.raises(ValueError, match='"mean", "sum" or "none"'):
         case.op(frozen([0.5]), frozen([0.5]), reduction="average")
