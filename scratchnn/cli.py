@@ -6,6 +6,7 @@ is said in one line on stderr: exit code 2 for a wrong value, 130 for Ctrl-C, 1 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -97,7 +98,7 @@ def run_study(name: str, options: dict[str, Any]) -> None:
 
             print(json.dumps(result.numbers, indent=2, allow_nan=False), flush=True)
     except KeyboardInterrupt:
-        fail(f"stopped; the pictures made so far stay in {settings['out']}", 130)
+        stop(f"stopped; the pictures made so far stay in {settings['out']}")
     except BrokenPipeError:
         leave_broken_pipe()
     except MemoryError:
@@ -110,6 +111,14 @@ def fail(message: str, code: int) -> NoReturn:
     """Say what went wrong, in one line, and end with `code`."""
     print(f"scratchnn: {' '.join(message.split())}", file=sys.stderr)
     raise typer.Exit(code)
+
+
+def stop(message: str) -> NoReturn:
+    """Say what Ctrl-C leaves, and end now: the interpreter would need seconds to take PyTorch apart."""
+    print(f"scratchnn: {message}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(130)
 
 
 def leave_broken_pipe() -> NoReturn:

@@ -115,18 +115,7 @@ def test_json_is_all_that_is_printed(capsys, tmp_path):
 
 
 def test_a_run_that_diverges_says_so(capsys, tmp_path):
-    arguments = [
-        "study",
-        "circles",
-        "--lr",
-        "1e38",
-        "--epochs",
-        "3",
-        "--no-reference",
-        "--out",
-        str(tmp_path),
-    ]
-    code, _, err = run(capsys, *arguments)
+    code, _, err = run(capsys, *SHORT, "--lr", "1e38", "--no-reference", "--out", str(tmp_path))
     assert code == 1
     assert err.count("\n") == 1
     assert "lr" in err
@@ -143,19 +132,25 @@ def test_a_full_disk_gets_one_line(capsys, tmp_path, monkeypatch):
     assert err == f"scratchnn: {tmp_path / 'data.png'}: No space left on device\n"
 
 
-def test_ctrl_c_stops_within_a_second_and_keeps_the_pictures(tmp_path):
-    process = command("study", "circles", "--epochs", "1000000", "--no-reference", "--out", str(tmp_path))
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "data.png").exists() and time.monotonic() < deadline:
+@pytest.mark.parametrize(
+    ("picture", "arguments"),
+    [("data", ["--epochs", "1000000", "--no-reference"]), ("confusion", ["--epochs", "300"])],
+    ids=["while scratchnn trains", "while PyTorch trains"],
+)
+def test_ctrl_c_stops_within_a_second_and_keeps_the_pictures(picture, arguments, tmp_path):
+    process = command("study", "circles", *arguments, "--out", str(tmp_path))
+    deadline = time.monotonic() + 60
+    while not (tmp_path / f"{picture}.png").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     sent = time.monotonic()
     _, err = process.communicate(timeout=20)
-    assert time.monotonic() - sent < 1.5  # a second, and what the machine needs to end a process
+    assert time.monotonic() - sent < 1
     assert process.returncode == 130
     assert err == f"scratchnn: stopped; the pictures made so far stay in {tmp_path}\n"
-    assert (tmp_path / "data.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("extra", [[], ["--json"]])
@@ -210,12 +205,13 @@ def test_without_torch_it_runs_and_says_in_one_line_how_to_get_the_comparison(tm
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_without_torch_json_has_no_parity_and_cuda_is_refused(tmp_path):
-    done = without_torch(*SHORT, "--json", "--out", str(tmp_path))
-    numbers = json.loads(done.stdout)
+def test_without_torch_json_has_no_parity(tmp_path):
+    numbers = json.loads(without_torch(*SHORT, "--json", "--out", str(tmp_path)).stdout)
     assert numbers["parity"] is None
     assert numbers["seconds"]["pytorch"] is None
+
+
+def test_without_torch_cuda_is_refused(tmp_path):
     done = without_torch(*SHORT, "--device", "cuda", "--out", str(tmp_path))
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert 'pip install "scratchnn[reference]"' in done.stderr
