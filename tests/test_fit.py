@@ -419,3 +419,15 @@ def test_softmax_into_cross_entropy_warns_in_a_loop_by_hand() -> None:
     loss_fn(model(np.zeros((2, 2), np.float32)), [0, 1])
     # Probabilities that no Softmax layer made are somebody's own business.
     snn.CrossEntropyLoss()(np.float32([[0.5, 0.5]]), [0])
+
+
+def test_a_subset_trains_as_its_rows_do() -> None:
+    X, y = data(60)
+    part, _ = snn.random_split(snn.TensorDataset(X, y), [40, 20])
+    rows = np.asarray(part.indices)
+    runs = []
+    for dataset in (part, snn.TensorDataset(X[rows], y[rows])):
+        model = network()
+        batches = snn.DataLoader(dataset, batch_size=16, shuffle=True)
+        runs.append(snn.fit(model, snn.BCELoss(), snn.SGD(model.parameters(), lr=0.5), batches, 3))
+    assert_array_equal(runs[0].step_losses, runs[1].step_losses)

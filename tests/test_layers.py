@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from test_random import torch_draws_masks_from_the_generator
 
 import scratchnn as snn
 
@@ -132,14 +133,23 @@ def test_nan_passes_as_in_torch() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dropout_is_torchs(p: float, dtype: type) -> None:
     x, dy = draw(3, (7, 11), dtype), draw(4, (7, 11), dtype)
-    ours, theirs = snn.Dropout(p), torch.nn.Dropout(p)
+    ours = snn.Dropout(p)
     snn.manual_seed(5)
     torch.manual_seed(5)
-    tx = torch.from_numpy(x.copy()).requires_grad_()
-    ty = theirs(tx)
-    ty.backward(torch.from_numpy(dy))
-    assert_array_equal(ours(x), ty.detach().numpy())
-    assert_array_equal(ours.backward(dy), tx.grad.numpy())
+    if 0 < p < 1:
+        kept = torch.rand(7, 11, dtype=torch.float64).numpy() < 1 - p
+        factor = kept.astype(dtype) / dtype(1 - p)
+    else:
+        factor = np.full((7, 11), 1 - p, dtype)
+    assert_array_equal(ours(x), x * factor)
+    assert_array_equal(ours.backward(dy), dy * factor)
+    if torch_draws_masks_from_the_generator():
+        torch.manual_seed(5)
+        tx = torch.from_numpy(x.copy()).requires_grad_()
+        ty = torch.nn.Dropout(p)(tx)
+        ty.backward(torch.from_numpy(dy))
+        assert_array_equal(x * factor, ty.detach().numpy())
+        assert_array_equal(dy * factor, tx.grad.numpy())
     assert_array_equal(snn.rand(3), torch.rand(3).numpy())  # the streams stand at the same place
     ours.eval()
     assert_array_equal(ours(x), x)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import functional as F
 from ..checks import Array, came_from_softmax, note_softmax, positive_int
-from ..data import DataLoader, TensorDataset
+from ..data import DataLoader, Subset, TensorDataset
 from ..layers import Module
 from ..losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss, NLLLoss
 from ..optim import Optimizer
@@ -65,12 +65,13 @@ class _Converted:
 
 def at_the_door(data: Any, loss_fn: Loss, dtype: np.dtype[Any], name: str) -> Batches:
     """`data` as batches of the model's dtype, checked for NaN where it is at hand as a whole."""
-    if isinstance(data, DataLoader) and isinstance(data.dataset, TensorDataset):
-        arrays = data.dataset.tensors
+    if isinstance(data, DataLoader) and isinstance(data.dataset, (Subset, TensorDataset)):
+        # Rows picked out by a Subset are copied, once; whole arrays are taken as they are.
+        arrays = data.dataset.tensors if isinstance(data.dataset, TensorDataset) else data.dataset[:]
         if len(arrays) != 2:
             raise ValueError(f"fit got {name} with {len(arrays)} arrays; it needs two, inputs and targets")
         x, y = _pair(arrays, loss_fn, dtype, name)
-        if x is arrays[0] and y is arrays[1]:
+        if isinstance(data.dataset, TensorDataset) and x is arrays[0] and y is arrays[1]:
             return data
         return DataLoader(
             TensorDataset(x, y),
