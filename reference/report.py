@@ -107,8 +107,8 @@ class ParityReport:
     rows: list[Row]
     parted: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    history: Any = None
-    run: Any = None
+    history: Any = field(default=None, repr=False)
+    run: Any = field(default=None, repr=False)
 
     @property
     def passed(self) -> bool:

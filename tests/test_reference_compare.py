@@ -202,6 +202,17 @@ def test_nothing_is_changed_by_a_comparison() -> None:
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 
+def test_dropout_draws_the_masks_that_ours_draws() -> None:
+    model, x, y = network()
+    model[1] = snn.Dropout(0.5)
+    for seed in range(5):
+        snn.manual_seed(seed)
+        torch.manual_seed(seed + 1)
+        report = reference.compare(model, snn.MSELoss(), x, y)
+        assert report
+        assert not report.chaotic
+
+
 def test_kinks_and_saturation_follow_torch() -> None:
     x = np.array([[0.0, -0.0, 0.1], [40.0, -800.0, 1e4], [0.1, 0.0, 1.0]])
     for activation in (snn.ReLU(), snn.LeakyReLU(), snn.Threshold(0.1, 2.0)):
