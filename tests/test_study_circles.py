@@ -130,7 +130,10 @@ def test_a_wrong_backward_fails_the_comparison(monkeypatch, capsys):
     assert not result.parity.passed
     assert result.numbers["parity"]["passed"] is False
     assert result.numbers["parity"]["initial_weights_identical"] is True
-    assert "FAIL" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    (row,) = [line for line in lines if line.startswith("   parameters, step 105")]
+    assert row.rstrip().endswith("FAIL")
+    assert "  verdict              FAIL" in lines
 
 
 numpy_fit = snn.fit
@@ -158,7 +161,7 @@ def test_what_is_printed(capsys):
         "batches",
         "parameters, step 105",
         "in eps*max|p|",
-        "PASS",
+        "verdict              PASS",
         "times as long",
     ):
         assert words in out
