@@ -56,7 +56,7 @@ def points(
     Raises:
         ValueError: for other shapes, or labels that are no class numbers.
     """
-    x, labels = _plane(x, "points"), class_numbers(y, "points")
+    x, labels = plane(x, "points"), class_numbers(y, "points")
     if len(labels) != len(x):
         raise ValueError(f"points got {len(x)} points and {len(labels)} labels; give one label a point")
     ax = axes_or_new(ax)
@@ -105,8 +105,8 @@ def probability(
     Raises:
         ValueError: if the model takes no points of the plane, or its outputs are no probabilities.
     """
-    extent = _extent("probability", x, extent)
-    first, second, outputs = _over_the_plane(model, extent)
+    extent = extent_of("probability", x, extent)
+    first, second, outputs = over_the_plane(model, extent)
     if outputs.shape[1] > 2:
         raise ValueError(
             f"probability got a model with {outputs.shape[1]} outputs; it draws two classes, "
@@ -128,7 +128,7 @@ def probability(
     bar = ax.figure.colorbar(filled, ax=ax, ticks=[0, 0.25, 0.5, 0.75, 1], shrink=0.9)
     bar.set_label(f"predicted probability of {class_name(1, names)}", fontsize=LABEL)
     bar.ax.tick_params(labelsize=TEXT)
-    return _with_points(ax, x, y, extent, title, names)
+    return with_points(ax, x, y, extent, title, names)
 
 
 def decision_regions(
@@ -152,8 +152,8 @@ def decision_regions(
     Raises:
         ValueError: if the model takes no points of the plane, or has more than 8 classes.
     """
-    extent = _extent("decision_regions", x, extent)
-    first, second, outputs = _over_the_plane(model, extent)
+    extent = extent_of("decision_regions", x, extent)
+    first, second, outputs = over_the_plane(model, extent)
     if outputs.shape[1] == 1:
         classes, predicted = 2, (outputs[:, 0] > threshold).astype(int)
     else:
@@ -165,10 +165,10 @@ def decision_regions(
     colors = ListedColormap([tint(color) for color in CLASS_COLORS[:classes]])
     regions = predicted.reshape(first.shape)
     ax.pcolormesh(first, second, regions, cmap=colors, vmin=-0.5, vmax=classes - 0.5, shading="nearest")
-    return _with_points(ax, x, y, extent, title, names)
+    return with_points(ax, x, y, extent, title, names)
 
 
-def _over_the_plane(model: Model, extent: Extent) -> tuple[Array, Array, Array]:
+def over_the_plane(model: Model, extent: Extent) -> tuple[Array, Array, Array]:
     """The grid's coordinates, each (side, side), and the model's outputs there, (side * side, C)."""
     left, right, bottom, top = extent
     across, up = np.linspace(left, right, GRID_SIDE), np.linspace(bottom, top, GRID_SIDE)
@@ -177,7 +177,7 @@ def _over_the_plane(model: Model, extent: Extent) -> tuple[Array, Array, Array]:
     parameters = list(model.parameters()) if hasattr(model, "parameters") else []
     if parameters:
         grid = grid.astype(parameters[0].dtype)
-    with _evaluating(model):
+    with evaluating(model):
         outputs = np.asarray(model(grid))
     if outputs.ndim == 1:
         outputs = outputs[:, None]
@@ -189,7 +189,7 @@ def _over_the_plane(model: Model, extent: Extent) -> tuple[Array, Array, Array]:
 
 
 @contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: Any) -> Iterator[None]:
     """Put a Module in evaluation mode, and each of its parts back as it was."""
     parts = [(part, part.training) for part in model.modules()] if hasattr(model, "modules") else []
     try:
@@ -201,7 +201,7 @@ def _evaluating(model: Any) -> Iterator[None]:
             part.training = training
 
 
-def _with_points(
+def with_points(
     ax: Axes, x: Any, y: Any, extent: Extent, title: str | None, names: Sequence[str] | None
 ) -> Axes:
     if x is not None and y is not None:
@@ -214,7 +214,7 @@ def _with_points(
     return ax
 
 
-def _plane(x: Any, owner: str) -> Array:
+def plane(x: Any, owner: str) -> Array:
     x = np.asarray(x)
     if x.ndim != 2 or x.shape[1] != 2:
         raise ValueError(f"{owner} got x of shape {x.shape}; a picture of the plane needs (N, 2)")
@@ -223,9 +223,9 @@ def _plane(x: Any, owner: str) -> Array:
     return np.asarray(x)
 
 
-def _extent(owner: str, x: Any, extent: Extent | None) -> Extent:
+def extent_of(owner: str, x: Any, extent: Extent | None) -> Extent:
     if extent is None:
-        if x is None or not len(_plane(x, owner)):
+        if x is None or not len(plane(x, owner)):
             raise ValueError(f"{owner} got neither points nor extent=(left, right, bottom, top); give one")
         low, high = np.min(x, axis=0), np.max(x, axis=0)
         (left, bottom), (right, top) = low - 0.1 * (high - low), high + 0.1 * (high - low)
