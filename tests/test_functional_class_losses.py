@@ -217,6 +217,14 @@ def test_nll_skips_the_nan_of_an_ignored_row() -> None:
     assert np.array_equal(F.nll_vjp(1, log_probs, target), [[0, -1], [0, 0]])
 
 
+def test_one_class_and_an_ignored_row() -> None:
+    logits, target, weight = frozen([[2.0], [3.0]]), frozen([0, -100]), frozen([0.5])
+    assert F.nll(logits, target, weight) == -2
+    assert np.array_equal(F.nll_vjp(1, logits, target, weight), [[-1], [0]])
+    assert F.cross_entropy(logits, target, weight) == 0
+    assert np.array_equal(F.cross_entropy_vjp(1, logits, target, weight), [[0], [0]])
+
+
 def test_class_weights_that_sum_to_zero_are_torchs() -> None:
     logits, target, weight = frozen([[1.0, 2.0], [0.0, 1.0]]), frozen([0, 0]), frozen([0.0, 1.0])
     theirs, dtheirs = judge(T.cross_entropy, logits, target, weight=tensor(weight))
