@@ -12,16 +12,34 @@ in its own dtype) or a plain function. Asking a Module runs its forward pass, so
 not between `forward` and `backward`.
 """
 
+from .answers import predicted_against_actual, region
+from .diagram import network_diagram
+from .epochs import curves, history
+from .hidden import decision_lines, hidden_regions
 from .look import save
 from .plane import decision_regions, points, probability, train_and_test
+from .responses import hidden_activations, hidden_responses, hidden_triples
+from .sweeps import distribution, table_of_means
 from .training import confusion_matrix, loss_curve
 
 __all__ = [
     "confusion_matrix",
+    "curves",
+    "decision_lines",
     "decision_regions",
+    "distribution",
+    "hidden_activations",
+    "hidden_regions",
+    "hidden_responses",
+    "hidden_triples",
+    "history",
     "loss_curve",
+    "network_diagram",
     "points",
+    "predicted_against_actual",
     "probability",
+    "region",
     "save",
+    "table_of_means",
     "train_and_test",
 ]
