@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lesson", "StudyError", "StudyResult"]
 
+WIDTH = 80  # columns
 DTYPES = ("float32", "float64")
 SEEDS = (-(2**63), 2**64 - 1)
 HOW_TO_COMPARE = 'to train beside PyTorch and compare every number: pip install "scratchnn[reference]"'
@@ -51,6 +53,8 @@ class StudyResult:
         pictures: where they were written; empty without an `out` folder.
         parity: the comparison with PyTorch, or None.
         numbers: all figures, JSON-ready: what `scratchnn study NAME --json` prints.
+        record: what was said and shown, in order: (kind, what a method of `Lesson` of that name was
+            given), from which `python -m scratchnn.studies.pages` writes a page.
     """
 
     study: str
@@ -60,6 +64,7 @@ class StudyResult:
     pictures: list[Path] = field(repr=False)
     parity: ParityReport | None = field(repr=False)
     numbers: dict[str, Any] = field(repr=False)
+    record: list[tuple[Any, ...]] = field(repr=False, default_factory=list)
 
 
 class Lesson:
@@ -69,6 +74,7 @@ class Lesson:
         study: its name.
         epochs, lr, batch_size, hidden, seed, dtype, reference, device, out, quiet: as every study's `run`
             takes them; `batch_size` None is a full batch.
+        play: try what the tutorial asks the reader to play with: many more runs.
     Raises:
         StudyError: for a value with which no study can run.
     """
@@ -87,6 +93,7 @@ class Lesson:
         device: str,
         out: str | PathLike[str] | None,
         quiet: bool,
+        play: bool = False,
     ) -> None:
         self.study = study
         self._check_whole("epochs", epochs)
@@ -103,7 +110,8 @@ class Lesson:
         self.epochs, self.seed, self.dtype = int(epochs), int(seed), np.dtype(dtype)
         self.reference, self.device = reference, device
         self.out = None if out is None else self._open_folder(Path(out))
-        self.quiet = quiet
+        self.quiet, self.play = quiet, play
+        self.record: list[tuple[Any, ...]] = []
         self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
         self.figures: dict[str, Figure] = {}
         self.pictures: list[Path] = []
@@ -152,20 +160,44 @@ class Lesson:
     # ---------------------------------------------------------------- what is said
 
     def title(self, text: str) -> None:
+        self.record.append(("title", text))
         self.console.print(f"\n{text}\n", style="bold", markup=False)
 
+    def question(self, text: str) -> None:
+        """What is asked next."""
+        self.record.append(("question", text))
+        self.console.print(f"\n{textwrap.fill(text, WIDTH)}\n", style="bold", markup=False)
+
+    def answer(self, text: str) -> None:
+        """A paragraph, of any length: what was found."""
+        self.record.append(("answer", text))
+        self.console.print(f"{textwrap.fill(' '.join(text.split()), WIDTH)}\n", markup=False)
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Figures in columns."""
+        self.record.append(("table", tuple(headings), [[str(cell) for cell in row] for row in rows]))
+        table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+        for index, heading in enumerate(headings):
+            table.add_column(heading, justify="right" if index else "left")
+        for row in rows:
+            table.add_row(*map(str, row))
+        self.console.print(table)
+
     def say(self, text: str = "") -> None:
+        self.record.append(("say", text))
         self.console.print(text, markup=False)
 
     def fact(self, name: str, value: str) -> None:
         """One line of two columns."""
+        self.record.append(("fact", name, value))
         self.console.print(f"  {name:<20} {value}", markup=False)
 
     # ---------------------------------------------------------------- pictures
 
-    def picture(self, name: str, drawing: Figure | Axes) -> None:
+    def picture(self, name: str, drawing: Figure | Axes, caption: str = "") -> None:
         """Keep a picture, and write it at once: what comes later may be interrupted."""
         figure: Any = drawing.figure  # a Figure is its own
+        self.record.append(("picture", name, caption))
         self.figures[name] = figure
         if self.out is not None:
             self.pictures.append(plots.save(figure, self.out / f"{name}.png"))
@@ -177,6 +209,12 @@ class Lesson:
                 self.say(f"  {picture}")
 
     # ---------------------------------------------------------------- training
+
+    def batches(self, x: Any, y: Any, batch_size: int | None) -> Any:
+        """Shuffled batches of `batch_size` points; or, with None, all points at once, every epoch."""
+        if batch_size is None:
+            return x, y
+        return snn.DataLoader(snn.TensorDataset(x, y), batch_size=batch_size, shuffle=True)
 
     def train(
         self,
@@ -228,6 +266,7 @@ class Lesson:
         with self.console.status("PyTorch trains the same network ...", refresh_per_second=4):
             self.parity = self.witness.judge(self.history)
         report = self.parity
+        self.record.append(("judge",))
         self.say(f"The same program by PyTorch, from the same seed ({report.device}, {report.dtype})")
         self.console.print(_parity_table(report))
         if report.parted:
@@ -268,7 +307,14 @@ class Lesson:
             "results": dict(results),
         }
         return StudyResult(
-            self.study, self.model, history, self.figures, self.pictures, self.parity, jsonable(numbers)
+            self.study,
+            self.model,
+            history,
+            self.figures,
+            self.pictures,
+            self.parity,
+            jsonable(numbers),
+            self.record,
         )
 
 
