@@ -141,6 +141,7 @@ def test_classes_dropout_and_parameter_groups(dtype: type) -> None:
         loader,
         20,
         torch_model=reference.seeded_twin(model, 4),
+        engine="numpy",
     )
     assert_agrees(report)
     assert report.row("batches").note == "120 drawn by each"
@@ -198,11 +199,12 @@ def test_subsets_lists_of_batches_and_validation_data() -> None:
         snn.DataLoader(train, batch_size=8, shuffle=True),
         4,
         validation=snn.DataLoader(held_out, batch_size=5, shuffle=True),
+        engine="numpy",
     )
     assert_agrees(report)
     assert len(report.history.val_loss) == 4
     batches = [(x[:20], y[:20]), (x[20:], y[20:]), (x[:1], y[:1])]
-    report = reference.compare_training(model, snn.MSELoss(), optimizer, batches, 3)
+    report = reference.compare_training(model, snn.MSELoss(), optimizer, batches, 3, engine="numpy")
     assert_agrees(report)
     assert report.history.steps == 9
 
@@ -221,7 +223,9 @@ def test_float64_lists_train_a_float32_model() -> None:
     x, y = circles(20, np.float64)
     model = snn.Linear(2, 1)
     optimizer = snn.SGD(model.parameters(), lr=0.1)
-    report = reference.compare_training(model, snn.MSELoss(), optimizer, (x.tolist(), y.tolist()), 5)
+    report = reference.compare_training(
+        model, snn.MSELoss(), optimizer, (x.tolist(), y.tolist()), 5, engine="numpy"
+    )
     assert_agrees(report)
     assert report.dtype == "float32"
 
@@ -331,7 +335,9 @@ def test_other_initial_weights_are_named() -> None:
         theirs[2].bias.copy_(torch.nextafter(theirs[2].bias, torch.tensor(9.0)))  # one ulp
     loader = snn.DataLoader(snn.TensorDataset(*circles(64, np.float32)), batch_size=16, shuffle=True)
     optimizer = snn.SGD(model.parameters(), lr=0.1)
-    report = reference.compare_training(model, snn.BCELoss(), optimizer, loader, 1, torch_model=theirs)
+    report = reference.compare_training(
+        model, snn.BCELoss(), optimizer, loader, 1, torch_model=theirs, engine="numpy"
+    )
     assert not report
     assert [row.name for row in report.failures] == ["initial weights"]
     assert report.parted == "The runs part before the first step: drawn by PyTorch; 2.bias differs."
