@@ -223,10 +223,14 @@ class Lesson:
         optimizer: snn.Optimizer,
         loader: Any,
         initialise: Callable[[Any, Any], object] | None = None,
+        *,
+        validation: Any = None,
+        metrics: Sequence[Any] = (),
     ) -> snn.History:
         """Train by `scratchnn.fit`, with a witness who can let PyTorch do the same afterwards.
 
         Args:
+            validation, metrics: as `fit` takes them.
             initialise: what was called as `initialise(model, scratchnn.init)` after building the model;
                 PyTorch calls it too, on a network of its own, so that no weight is ever copied.
         """
@@ -244,10 +248,19 @@ class Lesson:
                 self.device,
                 torch_model=theirs,
                 checkpoints=(),
+                validation=validation,
             )
         callbacks = () if self.witness is None else self.witness.callbacks
         self.history = snn.fit(
-            model, loss_fn, optimizer, loader, self.epochs, callbacks=callbacks, progress=not self.quiet
+            model,
+            loss_fn,
+            optimizer,
+            loader,
+            self.epochs,
+            validation=validation,
+            metrics=metrics,
+            callbacks=callbacks,
+            progress=not self.quiet,
         )
         self.say()
         self.fact("trained by scratchnn", f"{_seconds(self.history.seconds)}, engine {self.history.engine}")
