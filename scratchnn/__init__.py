@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import functional, init
 from .data import DataLoader, Subset, TensorDataset, random_split
+from .doctor import diagnose
 from .gradcheck import gradcheck
 from .history import History
 from .layers import (
@@ -74,6 +75,7 @@ __all__ = [
     "TensorDataset",
     "Threshold",
     "default_generator",
+    "diagnose",
     "fit",
     "functional",
     "gradcheck",

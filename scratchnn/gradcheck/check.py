@@ -14,8 +14,9 @@ from ..checks import Array
 from ..layers import Module
 from ..losses import Loss
 from .numeric import CENTRAL_STEP, along, analytic_on_complex, as_gradient, entry, moved, one_sided
+from .pair import LossSubject, PairSubject
 from .report import EPS, GradcheckError, GradcheckReport, TensorCheck
-from .subject import LossSubject, ModuleSubject, PairSubject, Subject, held_random, short_repr
+from .subject import ModuleSubject, Subject, held_random, short_repr
 
 __all__ = ["Measured", "gradcheck", "make_subject", "measure", "quietly"]
 

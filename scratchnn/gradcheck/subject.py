@@ -20,7 +20,21 @@ from ..layers import Module, Parameter
 from ..losses import Loss
 from ..random import default_generator
 
-__all__ = ["BackwardRun", "Subject", "float_array", "held_random", "short_repr"]
+__all__ = [
+    "BackwardRun",
+    "ModuleSubject",
+    "ShapeError",
+    "Subject",
+    "argument_names",
+    "as_target",
+    "float_array",
+    "held_random",
+    "in_float64",
+    "name_of",
+    "parameters_of",
+    "short_repr",
+    "takes_argument",
+]
 
 
 @contextmanager
@@ -46,6 +60,16 @@ class BackwardRun:
     def __init__(self, gradients: list[Any], loss_gradient: Any = None, model: Any = None, inputs: Any = ()):
         self.gradients, self.loss_gradient = gradients, loss_gradient
         self.model, self.inputs = model, inputs
+
+
+class ShapeError(ValueError):
+    """The loss's backward returned another shape than the prediction's: `got`, where it `needs`."""
+
+    def __init__(self, owner: str, got: tuple[int, ...], needs: tuple[int, ...]) -> None:
+        super().__init__(
+            f"{owner}'s backward returned shape {got} for a prediction of shape {needs}; they must be equal"
+        )
+        self.got, self.needs = got, needs
 
 
 class Subject:
@@ -80,18 +104,18 @@ class ModuleSubject(Subject):
     """A Module (anything with `forward`, `backward` and Parameters), with or without a loss."""
 
     def __init__(self, module: Any, inputs: Sequence[Any], loss_fn: Any, target: Any) -> None:
-        self.pristine = _in_float64(module)
+        self.pristine = in_float64(module)
         self.inputs = [float_array(x, "x") for x in inputs]
         if not self.inputs:
             raise TypeError(f"gradcheck of {type(module).__name__} needs an input: gradcheck(model, x)")
-        self.loss_fn = None if loss_fn is None else _in_float64(_as_loss(loss_fn))
+        self.loss_fn = None if loss_fn is None else in_float64(_as_loss(loss_fn))
         if (target is None) != (loss_fn is None):
             raise TypeError(
                 "gradcheck needs loss_fn and target together: gradcheck(model, x, loss_fn=..., target=t)"
             )
-        self.target = None if target is None else _target(self.loss_fn, target)
+        self.target = None if target is None else as_target(self.loss_fn, target)
         parameters = list(self.pristine.named_parameters())
-        self.names = [*_argument_names(module.forward, len(self.inputs)), *(name for name, _ in parameters)]
+        self.names = [*argument_names(module.forward, len(self.inputs)), *(name for name, _ in parameters)]
         self.values = [*self.inputs, *(p.data for _, p in parameters)]
         self.title = short_repr(module) + ("" if loss_fn is None else f" with {short_repr(loss_fn)}")
         self._workers: dict[str, tuple[Any, Any]] = {}
@@ -121,157 +145,51 @@ class ModuleSubject(Subject):
     def output(self, values: Sequence[Array]) -> Array:
         with held_random():
             model, loss_fn = self._worker(values[0].dtype)
-            y = self._forward(model, loss_fn, values)[0]
-        return np.asarray(y)
+            _, loss, _ = self._forward(model, loss_fn, values)
+        return np.asarray(loss)
 
-    def _forward(self, model: Any, loss_fn: Any, values: Sequence[Array]) -> tuple[Any, list[Array]]:
+    def _forward(self, model: Any, loss_fn: Any, values: Sequence[Array]) -> tuple[Any, Any, list[Array]]:
+        """(prediction, loss or prediction, the copies of the inputs that went in)."""
         copies = [value.copy() for value in values]
         inputs, rest = copies[: len(self.inputs)], copies[len(self.inputs) :]
         for (_, parameter), value in zip(model.named_parameters(), rest, strict=True):
             parameter.data, parameter.grad = value, None
         y = model(*inputs) if len(inputs) == 1 and callable(model) else model.forward(*inputs)
-        if loss_fn is not None:
-            y = loss_fn(y, copy.copy(self.target))
-        return y, inputs
+        return y, y if loss_fn is None else loss_fn(y, copy.copy(self.target)), inputs
 
     def cotangent(self, y: Array, rng: np.random.Generator) -> Array:
         cotangent = super().cotangent(y, rng)
-        takes = self.loss_fn is None or _takes_argument(self.loss_fn.backward)
+        takes = self.loss_fn is None or takes_argument(self.loss_fn.backward)
         return cotangent if takes else np.ones_like(cotangent)
 
-    def backward(self, cotangent: Array, values: Sequence[Array]) -> BackwardRun:
+    def backward(
+        self,
+        cotangent: Array,
+        values: Sequence[Array],
+        prepare: Callable[[Any], None] | None = None,
+    ) -> BackwardRun:
+        """As of every subject; `prepare(model)` is called on the copy that runs."""
         with held_random():
             model, loss_fn = copy.deepcopy((self.pristine, self.loss_fn))
             for parameter in model.parameters():
                 parameter.__class__ = _AnyShape
-            _, inputs = self._forward(model, loss_fn, values)
+            if prepare is not None:
+                prepare(model)
+            y, _, inputs = self._forward(model, loss_fn, values)
             dy = cotangent.copy()
             dloss = None
             if loss_fn is not None:
-                if _takes_argument(loss_fn.backward):
+                if takes_argument(loss_fn.backward):
                     dy = dloss = loss_fn.backward(float(cotangent) if cotangent.ndim == 0 else dy)
                 else:
                     dy = dloss = loss_fn.backward()
+                if np.shape(dy) != np.shape(y):
+                    raise ShapeError(short_repr(loss_fn), np.shape(dy), np.shape(y))
             dx = model.backward(dy)
         returned = list(dx) if isinstance(dx, (tuple, list)) else [dx]
         returned += [None] * (len(self.inputs) - len(returned))
         gradients = [*returned[: len(self.inputs)], *(p.grad for _, p in model.named_parameters())]
         return BackwardRun(gradients, dloss, model, inputs)
-
-
-class PairSubject(Subject):
-    """A pair of functions (op, op_vjp).
-
-    op_vjp takes dy first, then whatever it needs by name: op's arguments by theirs, `y` for the output.
-    It returns gradients in the order of op's float arrays.
-    """
-
-    def __init__(self, op: Callable[..., Any], vjp: Callable[..., Any], inputs: Sequence[Any]) -> None:
-        self.op, self.vjp = op, vjp
-        self.inputs = [_argument(x) for x in inputs]
-        floats = [i for i, x in enumerate(self.inputs) if _is_float_array(x)]
-        if not floats:
-            raise TypeError(f"gradcheck of {_name(op)} needs at least one float array to differentiate by")
-        argument_names = _argument_names(op, len(self.inputs))
-        self.arguments = argument_names
-        # Which inputs the vjp answers for is known once it has answered.
-        self.places = floats
-        self.names = [argument_names[i] for i in floats]
-        self.values = [self.inputs[i] for i in floats]
-        self.title = f"({_name(op)}, {_name(vjp)})"
-        answered = self.backward(
-            self.cotangent(self.output(self.values), np.random.default_rng(0)), self.values
-        )
-        kept = [k for k in range(len(floats)) if k in self.answered]
-        self.places = [floats[k] for k in kept]
-        self.names, self.values = [self.names[k] for k in kept], [self.values[k] for k in kept]
-        if not kept:
-            raise TypeError(f"{_name(vjp)} returned {answered.gradients!r}; it must return gradients")
-
-    def _arguments(self, values: Sequence[Array]) -> list[Any]:
-        arguments = copy.copy(self.inputs)
-        for place, value in zip(self.places, values, strict=True):
-            arguments[place] = value.copy()
-        return arguments
-
-    def output(self, values: Sequence[Array]) -> Array:
-        with held_random():
-            y = self.op(*self._arguments(values))
-        return np.asarray(y[0] if isinstance(y, tuple) else y)
-
-    def backward(self, cotangent: Array, values: Sequence[Array]) -> BackwardRun:
-        with held_random():
-            arguments = self._arguments(values)
-            result = self.op(*arguments)
-            y, *saved = result if isinstance(result, tuple) else (result,)
-            given = self._vjp_arguments(arguments, y, saved)
-            returned = self.vjp(cotangent[()] if cotangent.ndim == 0 else cotangent.copy(), *given)
-        answers = list(returned) if isinstance(returned, (tuple, list)) else [returned]
-        # None stands for an argument that was not there, as a missing bias: its gradient is passed over.
-        slots = [i for i, x in enumerate(self.inputs) if _is_float_array(x) or x is None]
-        slots = slots[: len(answers)]
-        if len(answers) > len(slots):
-            raise TypeError(
-                f"{_name(self.vjp)} returned {len(answers)} gradients for {len(slots)} arrays; "
-                "it must return one for each float array of the forward, in their order"
-            )
-        by_place = dict(zip(slots, answers, strict=True))
-        self.answered = {k for k, place in enumerate(self.places) if by_place.get(place) is not None}
-        gradients = [by_place.get(place) for place in self.places]
-        return BackwardRun(gradients, model=None, inputs=[arguments[place] for place in self.places])
-
-    def _vjp_arguments(self, arguments: list[Any], y: Any, saved: list[Any]) -> list[Any]:
-        parameters = _parameters(self.vjp)
-        if parameters is None:
-            return arguments
-        known = dict(zip(self.arguments, arguments, strict=True))
-        for name in ("y", "out", "output"):
-            known.setdefault(name, y)
-        saved = list(saved)
-        given: list[Any] = []
-        for parameter in parameters[1:]:
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                continue
-            if parameter.name in known:
-                given.append(known[parameter.name])
-            elif saved:
-                given.append(saved.pop(0))
-            elif parameter.default is not parameter.empty:
-                break
-            elif len(parameters) - 1 == len(arguments):
-                return arguments
-            else:
-                raise TypeError(
-                    f"{_name(self.vjp)} asks for {parameter.name!r}, which is no argument of "
-                    f"{_name(self.op)} ({', '.join(self.arguments)}); name the output `y`, the inputs as there"
-                )
-        return given
-
-
-class LossSubject(PairSubject):
-    """A loss object by itself: the gradient for the prediction."""
-
-    def __init__(self, loss_fn: Any, prediction: Any, target: Any) -> None:
-        pristine = _in_float64(loss_fn)
-        ready = _target(pristine, target)
-
-        def op(prediction: Any) -> Any:
-            return copy.deepcopy(pristine)(prediction, copy.copy(ready))
-
-        def vjp(dloss: Any, prediction: Any) -> Any:
-            loss = copy.deepcopy(pristine)
-            loss(prediction, copy.copy(ready))
-            if not _takes_argument(loss.backward):
-                return loss.backward()
-            return loss.backward(float(dloss) if np.ndim(dloss) == 0 else dloss)
-
-        self.takes_dloss = _takes_argument(pristine.backward)
-        super().__init__(op, vjp, [prediction])
-        self.title = short_repr(loss_fn)
-
-    def cotangent(self, y: Array, rng: np.random.Generator) -> Array:
-        cotangent = super().cotangent(y, rng)
-        return cotangent if self.takes_dloss else np.ones_like(cotangent)
 
 
 class _AnyShape(Parameter):
@@ -295,7 +213,7 @@ class _PairLoss:
         return self.vjp(dloss, *self.saved)
 
     def __repr__(self) -> str:
-        return f"({_name(self.op)}, {_name(self.vjp)})"
+        return f"({name_of(self.op)}, {name_of(self.vjp)})"
 
 
 def _as_loss(loss_fn: Any) -> Any:
@@ -309,7 +227,7 @@ def _as_loss(loss_fn: Any) -> Any:
     return loss_fn
 
 
-def _in_float64(thing: Any) -> Any:
+def in_float64(thing: Any) -> Any:
     """A copy whose float32 arrays are float64: differences below 1e-7 are the point here."""
     try:
         twin = copy.deepcopy(thing)
@@ -329,7 +247,7 @@ def _convert(thing: Any, dtype: np.dtype[Any]) -> None:
                 setattr(part, name, value.astype(np.float64))
 
 
-def _target(loss_fn: Any, target: Any) -> Any:
+def as_target(loss_fn: Any, target: Any) -> Any:
     if isinstance(loss_fn, Loss):
         return loss_fn.convert_target(target, np.float64)
     array = np.array(target)
@@ -344,38 +262,27 @@ def float_array(value: Any, name: str) -> Array:
     return array.astype(np.float64)
 
 
-def _argument(value: Any) -> Any:
-    if isinstance(value, (list, np.floating)) or _is_float_array(value):
-        array = np.asarray(value)
-        return array.astype(np.float64) if array.dtype.kind == "f" else array
-    return value
-
-
-def _is_float_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
-
-
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         return None
 
 
-def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
+def argument_names(function: Callable[..., Any], count: int) -> list[str]:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [p.name for p in _parameters(function) or () if p.kind in kinds][:count]
+    names = [p.name for p in parameters_of(function) or () if p.kind in kinds][:count]
     if count == 1 and len(names) == 1:
         return names
     return names + [f"x{i}" for i in range(len(names), count)]
 
 
-def _takes_argument(function: Callable[..., Any]) -> bool:
-    parameters = _parameters(function)
+def takes_argument(function: Callable[..., Any]) -> bool:
+    parameters = parameters_of(function)
     return parameters is None or bool(parameters)
 
 
-def _name(function: Any) -> str:
+def name_of(function: Any) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 

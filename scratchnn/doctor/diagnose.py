@@ -1,0 +1,235 @@
+"""diagnose: name the mistake in a wrong gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..checks import Array
+from ..gradcheck.check import Measured, make_subject, measure, quietly
+from ..gradcheck.report import GradcheckReport
+from ..gradcheck.subject import ModuleSubject, ShapeError, Subject
+from . import factors, patterns
+from .catalogue import CATALOGUE, Candidate, Case, candidates
+from .protect import protected_gradients
+from .record import record
+
+__all__ = ["Diagnosis", "Finding", "diagnose"]
+
+MATCH = 1e-9  # of the tensor's largest gradient: two float64 programs for one formula
+DIFFERENT = 1e-6  # a candidate must be this far from the truth to explain anything
+MOST_ENTRIES = 20_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A mistake and why it is believed.
+
+    Attributes:
+        name: a key of CATALOGUE. sentence: the diagnosis in words. evidence: numbers.
+    """
+
+    name: str
+    sentence: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` says.
+
+    Attributes:
+        report: the gradient check; None where the backward could not run to its end.
+        findings: the mistakes that fit all gradients, the likeliest first; empty where nothing fits.
+        pattern: how the wrong gradients differ from the right ones, one line a tensor.
+        notes: anything seen on the way.
+    """
+
+    report: GradcheckReport | None
+    findings: list[Finding] = field(default_factory=list)
+    pattern: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """True when the gradient is right."""
+        return self.report is not None and self.report.passed
+
+    @property
+    def mistake(self) -> str | None:
+        """The name of the likeliest mistake; None where the gradient is right or nothing fits."""
+        return self.findings[0].name if self.findings else None
+
+    def __str__(self) -> str:
+        lines = [] if self.report is None else [str(self.report), ""]
+        if self.passed:
+            lines.append("Diagnosis: the gradient is right.")
+        elif self.findings:
+            first, *others = self.findings
+            lines += [f"Diagnosis: {first.name}", f"  {first.sentence}", f"  Evidence: {first.evidence}"]
+            if others:
+                lines.append("  The same numbers would come from:")
+                lines += [f"    {other.name}: {other.sentence}" for other in others]
+        else:
+            lines.append("Diagnosis: no mistake of the catalogue fits.")
+        lines += [f"  {line}" for line in ([] if self.findings else self.pattern)]
+        lines += [f"  Note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def diagnose(
+    subject: Any, *inputs: Any, loss_fn: Any = None, target: Any = None, method: str = "auto", seed: int = 0
+) -> Diagnosis:
+    """Check a backward pass as `gradcheck` does and, where it is wrong, name the mistake.
+
+    Every mistake of the catalogue is tried on the function itself: the gradient that it would give is
+    computed from the recorded forward and must agree with the one at hand in every entry of every tensor.
+
+    Args:
+        subject, inputs, loss_fn, target, method, seed: as for `gradcheck`. Use a batch of at least
+            three rows, and as many outputs as the real thing: with N = 2 a lost 2 looks like a lost N.
+    Returns:
+        Diagnosis: `mistake` is a name from `scratchnn.doctor.CATALOGUE`, or None; it prints in sentences.
+    Raises:
+        TypeError, ValueError: as `gradcheck`; and what the subject's own forward raises.
+    """
+    with quietly():
+        made = make_subject(subject, inputs, loss_fn, target)
+        try:
+            measured = measure(made, method, None, MOST_ENTRIES, seed)
+        except ShapeError as error:
+            return _broken_shape(error)
+        return _examine(made, measured)
+
+
+def _broken_shape(error: ShapeError) -> Diagnosis:
+    got, needs = error.got, error.needs
+    rows = {needs[0]} if needs else set()
+    if len(got) == 2 and set(got) == rows and got != needs:
+        sentence = (
+            f"the loss's backward returned shape {got} for a prediction of shape {needs}: "
+            "(N, 1) met (N,) and was broadcast to (N, N). Reshape the target."
+        )
+        return Diagnosis(None, [Finding("broadcast", sentence, f"shape {got} instead of {needs}")])
+    return Diagnosis(None, [], [str(error)])
+
+
+def _examine(subject: Subject, measured: Measured) -> Diagnosis:
+    report = measured.report
+    if report.passed:
+        return Diagnosis(report)
+    truth = [measured.numeric.get(t) for t in range(len(subject.values))]
+    given = [None if g is None else np.asarray(g) for g in measured.run.gradients]
+    notes: list[str] = []
+    taped = record(subject)
+    case = None
+    if taped is not None and taped[1].value.shape == measured.cotangent.shape:
+        changed = dict(_changed(subject, measured))
+        case = Case(taped[0], taped[1], measured.cotangent, changed)
+        exact = case.gradients()
+        if all(_agrees(t, e, row.kinks) for t, e, row in zip(truth, exact, report.tensors, strict=True)):
+            truth = list(exact)
+        else:
+            case = None
+    if case is None:
+        notes.append("the forward could not be followed step by step; only overall patterns were tried")
+    known = [np.zeros(v.shape) if t is None else t for v, t in zip(subject.values, truth, strict=True)]
+    found = list(_search(subject, measured, case, known, given))
+    unique: dict[str, tuple[int, Finding]] = {}
+    for rank, finding in sorted(found, key=lambda pair: pair[0]):
+        unique.setdefault(finding.name, (rank, finding))
+    lines = patterns.describe(subject.names, known, given)
+    return Diagnosis(report, [f for _, f in unique.values()], lines, notes)
+
+
+def _search(
+    subject: Subject, measured: Measured, case: Case | None, truth: list[Array], given: list[Any]
+) -> Iterator[tuple[int, Finding]]:
+    wrong = [
+        name for name, row in zip(subject.names, measured.report.tensors, strict=True) if row.status == "FAIL"
+    ]
+    for rank, name, sentence, evidence in factors.explain(subject, measured, case, truth, given):
+        yield rank, Finding(name, sentence, evidence)
+    if isinstance(subject, ModuleSubject):
+        shielded = protected_gradients(subject, measured.cotangent)
+        if shielded is not None and _matches(truth, shielded[0]):
+            sentence = (
+                f"{shielded[1]} writes into an array that it was given, which another layer still needs."
+            )
+            evidence = "with a copy of the array instead, every gradient is right"
+            yield -1, Finding("modified-in-place", sentence, evidence)
+    if case is None:
+        return
+    wildcards = {i for i, g in enumerate(given) if g is None} if case.parameters_after else set()
+    for candidate in candidates(case):
+        for factor in candidate.factors:
+            gradients = [g * factor for g in candidate.gradients]
+            if _explains(truth, gradients, given, wildcards):
+                names = [name for i, name in enumerate(subject.names) if i not in wildcards]
+                yield candidate.rank, _finding(candidate, factor, [n for n in wrong if n in names], names)
+
+
+def _finding(candidate: Candidate, factor: float, wrong: list[str], names: list[str]) -> Finding:
+    meaning = CATALOGUE[candidate.key]
+    sentence = f"{meaning[0].upper()}{meaning[1:]}: {candidate.text}."
+    evidence = (
+        f"a backward pass with just this mistake gives the gradients at hand, in every entry of "
+        f"{', '.join(names)}; wrong among them: {', '.join(wrong)}"
+    )
+    if factor != 1.0:
+        evidence += f", up to a factor of {factor:g}"
+    return Finding(candidate.key, sentence, evidence)
+
+
+def _explains(truth: list[Array], gradients: list[Array], given: list[Any], wildcards: set[int]) -> bool:
+    network = max((float(np.abs(t).max(initial=0.0)) for t in truth), default=0.0)
+    differs = False
+    for i, (right, wrong, found) in enumerate(zip(truth, gradients, given, strict=True)):
+        if i in wildcards:
+            continue
+        actual = np.zeros(right.shape) if found is None else found
+        if not _close(wrong, actual, network):
+            return False
+        scale = float(np.abs(right).max(initial=0.0))
+        differs |= wrong.shape != right.shape or bool(
+            np.abs(wrong - right).max(initial=0.0) > DIFFERENT * scale
+        )
+    return differs
+
+
+def _close(a: Array, b: Array, network: float) -> bool:
+    if a.shape != b.shape or b.dtype.kind not in "biuf":
+        return False
+    scale = max(float(np.abs(a).max(initial=0.0)), float(np.abs(b).max(initial=0.0)))
+    worst = float(np.abs(a - b).max(initial=0.0))
+    return worst <= MATCH * scale + 1e-12 * network
+
+
+def _matches(truth: list[Array], gradients: list[Any]) -> bool:
+    network = max((float(np.abs(t).max(initial=0.0)) for t in truth), default=0.0)
+    return all(
+        g is not None and _close(t, np.asarray(g), network) for t, g in zip(truth, gradients, strict=True)
+    )
+
+
+def _agrees(numeric: Array | None, exact: Array, kinks: int) -> bool:
+    """The tape is believed where it gives what was measured; on kinks it may differ."""
+    if numeric is None or kinks:
+        return True
+    scale = float(np.abs(numeric).max(initial=0.0))
+    return bool(np.abs(numeric - exact).max(initial=0.0) <= 1e-5 * scale + 1e-9)
+
+
+def _changed(subject: Subject, measured: Measured) -> Iterator[tuple[int, Array]]:
+    """Parameters that are not after the backward what they were before it."""
+    if not isinstance(subject, ModuleSubject) or measured.run.model is None:
+        return
+    after = [p.data for p in measured.run.model.parameters()]
+    first = len(subject.inputs)
+    for i, value in enumerate(after):
+        before = subject.values[first + i]
+        if value.shape == before.shape and not np.array_equal(value, before):
+            yield first + i, np.asarray(value)
