@@ -199,7 +199,8 @@ def hidden_triples(
         ax = figure.add_subplot(rows, columns, at + 1, projection="3d")
         hidden_activations(model, x, y, units=units, ax=ax, names=names, legend=False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    size = figure.axes[0].collections[0].get_sizes()[0]
+    dots: Any = figure.axes[0].collections[0]
+    size = dots.get_sizes()[0]
     below = {"loc": "outside lower center", "ncols": 4, "frameon": False, "fontsize": TITLE}
     figure.legend(handles, labels, **below, markerscale=LEGEND_MARKER / size**0.5)
     if title:
