@@ -85,13 +85,12 @@ def run_study(name: str, options: dict[str, Any]) -> None:
     as_json, quiet = settings.pop("json"), settings.pop("quiet")
     try:
         from scratchnn import studies
-        from scratchnn.train import DivergenceError
 
         try:
             result = studies.load(name).run(**settings, quiet=quiet or as_json)
         except studies.StudyError as error:
             fail(str(error), 2)
-        except DivergenceError as error:
+        except FloatingPointError as error:
             fail(str(error), 1)
         if as_json:
             import json

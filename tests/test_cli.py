@@ -115,7 +115,7 @@ def test_json_is_all_that_is_printed(capsys, tmp_path):
 
 
 def test_a_run_that_diverges_says_so(capsys, tmp_path):
-    code, _, err = run(capsys, *SHORT, "--lr", "1e38", "--no-reference", "--out", str(tmp_path))
+    code, _, err = run(capsys, *SHORT, "--lr", "1e300", "--no-reference", "--out", str(tmp_path))
     assert code == 1
     assert err.count("\n") == 1
     assert "lr" in err

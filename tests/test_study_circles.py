@@ -178,6 +178,21 @@ def test_it_learns_the_circles(seed, dtype):
     assert numbers["test_accuracy"] > numbers["results"]["nearer_circle_accuracy"] - 0.007
 
 
+def test_a_network_that_answers_nan_is_an_error(monkeypatch):
+    """Finite losses and parameters may still overflow in the answer: no picture could show it."""
+
+    def spoilt(model, *args, **options):
+        history = numpy_fit(model, *args, **options)
+        model[2].weight.data[...] = np.finfo(np.float32).max
+        model[2].weight.data[:, ::2] *= -1
+        model[0].weight.data[...] = np.finfo(np.float32).max
+        return history
+
+    monkeypatch.setattr(snn, "fit", spoilt)
+    with pytest.raises(FloatingPointError, match="try a smaller lr"):
+        circles.run(epochs=1, reference=False, quiet=True)
+
+
 def test_settings_reach_the_run():
     result = circles.run(epochs=1, hidden=3, batch_size=1000, lr=0.5, dtype="float64", seed=-1, quiet=True)
     assert result.model[0].weight.shape == (3, 2)

@@ -95,7 +95,7 @@ def run(
         quiet: print nothing.
     Raises:
         StudyError: for a setting with which the study cannot run.
-        DivergenceError: if the loss leaves the finite numbers.
+        FloatingPointError: if the training leaves the finite numbers (`DivergenceError` says where).
     """
     lesson = Lesson(
         "circles",
@@ -132,9 +132,8 @@ def run(
     lesson.picture("loss", plots.loss_curve(history, title="Loss on the training data"))
 
     # What it learned: the probability it gives to every place, and what it confuses.
-    model.eval()
-    train_accuracy = float(np.mean((model(x_train) > 0.5) == y_train))
-    predicted = (model(x_test) > 0.5).astype(np.int64)
+    train_accuracy = float(np.mean((lesson.predict(x_train) > 0.5) == y_train))
+    predicted = (lesson.predict(x_test) > 0.5).astype(np.int64)
     test_accuracy = float(np.mean(predicted == y_test))
     ceiling = float(np.mean(nearer_to_inner(x_test) == y_test))
     lesson.say()

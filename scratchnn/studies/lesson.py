@@ -22,6 +22,7 @@ from rich.table import Table
 
 import scratchnn as snn
 from scratchnn import plots
+from scratchnn.checks import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -268,6 +269,21 @@ class Lesson:
             self.fact("", f"and {_seconds(self.history.compile_seconds)} to compile it, once")
         return self.history
 
+    def predict(self, x: Array) -> Array:
+        """What the trained network answers, in evaluation mode.
+
+        Raises:
+            FloatingPointError: if that is not a finite number everywhere.
+        """
+        self.model.eval()
+        with np.errstate(over="ignore", invalid="ignore"):
+            outputs = self.model(x)
+        if not np.isfinite(outputs).all():
+            raise FloatingPointError(
+                f"the trained network of {self.study} answers with NaN or infinities; try a smaller lr"
+            )
+        return outputs
+
     def judge(self) -> None:
         """Let PyTorch do the same from the same seed, and print how far apart the two runs are."""
         if not self.reference:
@@ -394,4 +410,4 @@ def _is_int(value: Any) -> bool:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.3g} s"
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
