@@ -116,23 +116,18 @@ def nll_vjp(
 # ---- cross-entropy ----------------------------------------------------------------------------
 
 
-def _wanted(
-    logits: Array, target: Array, weight: Array | None, ignore_index: int, label_smoothing: float
-) -> Array:
-    """q_c = w_c ((1 - eps) t_c + eps / C), with t one-hot for class indices; 0 in ignored rows."""
+def _wanted(logits: Array, target: Array, weight: Array | None, label_smoothing: float) -> Array:
+    """q_c = w_c ((1 - eps) t_c + eps / C), with t one-hot for class indices."""
     axis = class_axis(logits)
     classes = logits.shape[axis]
     along_classes = [1] * logits.ndim
     along_classes[axis] = classes
-    kept: Any = True
     probs = target
     if has_indices(target):
-        row_targets = np.expand_dims(target, axis)
-        kept = row_targets != ignore_index
-        probs = (np.arange(classes).reshape(along_classes) == row_targets).astype(logits.real.dtype)
+        onehot = np.arange(classes).reshape(along_classes) == np.expand_dims(target, axis)
+        probs = onehot.astype(logits.real.dtype)
     smoothed = probs * (1 - label_smoothing) + label_smoothing / classes if label_smoothing else probs
-    weighted = smoothed if weight is None else smoothed * weight.reshape(along_classes)
-    return np.where(kept, weighted, 0)
+    return smoothed if weight is None else smoothed * weight.reshape(along_classes)
 
 
 @quiet
@@ -166,7 +161,7 @@ def cross_entropy(
         # Reads one entry a row, so a logit of -inf elsewhere is just an impossible class.
         return nll(log_probs, target, weight, ignore_index, reduction)
     row_weights = _row_weights(logits, target, weight, ignore_index)
-    q = _wanted(logits, target, weight, ignore_index, label_smoothing)
+    q = _wanted(logits, target, weight, label_smoothing)
     terms = -(q * log_probs).sum(axis)
     if has_indices(target):
         terms = np.where(target != ignore_index, terms, 0)
@@ -193,7 +188,7 @@ def cross_entropy_vjp(
     row_weights = _row_weights(logits, target, weight, ignore_index)
     kept = target != ignore_index if has_indices(target) else np.ones(row_weights.shape, bool)
     dterms = _dterms(dloss, row_weights, kept, reduction, axis)
-    q = _wanted(logits, target, weight, ignore_index, label_smoothing)
+    q = _wanted(logits, target, weight, label_smoothing)
     return dterms * (softmax(logits, axis) * q.sum(axis, keepdims=True) - q)
 
 
