@@ -15,15 +15,20 @@ not between `forward` and `backward`.
 from .answers import predicted_against_actual, region
 from .diagram import network_diagram
 from .epochs import curves, history
+from .grid import curve_grid
 from .hidden import decision_lines, hidden_regions
-from .look import save
+from .line import binary_prediction, curve_fit, staircase, threshold_places, thresholds
+from .look import panels, save
 from .plane import decision_regions, points, probability, train_and_test
 from .responses import hidden_activations, hidden_responses, hidden_triples
 from .sweeps import distribution, table_of_means
 from .training import confusion_matrix, loss_curve
 
 __all__ = [
+    "binary_prediction",
     "confusion_matrix",
+    "curve_fit",
+    "curve_grid",
     "curves",
     "decision_lines",
     "decision_regions",
@@ -35,11 +40,15 @@ __all__ = [
     "history",
     "loss_curve",
     "network_diagram",
+    "panels",
     "points",
     "predicted_against_actual",
     "probability",
     "region",
     "save",
+    "staircase",
     "table_of_means",
+    "threshold_places",
+    "thresholds",
     "train_and_test",
 ]
