@@ -75,7 +75,7 @@ class Lesson:
         study: its name.
         epochs, lr, batch_size, hidden, seed, dtype, reference, device, out, quiet: as every study's `run`
             takes them; `batch_size` None is a full batch.
-        play: try what the tutorial asks the reader to play with: many more runs.
+        play: try what the tutorial asks the reader to play with: many more runs. seeds: of each setting.
     Raises:
         StudyError: for a value with which no study can run.
     """
@@ -95,10 +95,12 @@ class Lesson:
         out: str | PathLike[str] | None,
         quiet: bool,
         play: bool = False,
+        seeds: int = 1,
     ) -> None:
         self.study = study
         self._check_whole("epochs", epochs)
         self._check_whole("hidden", hidden)
+        self._check_whole("seeds", seeds)
         if batch_size is not None:
             self._check_whole("batch_size", batch_size)
         if not (isinstance(lr, (int, float)) and math.isfinite(lr) and lr > 0):
