@@ -19,7 +19,7 @@ from .grid import curve_grid
 from .hidden import decision_lines, hidden_regions
 from .line import binary_prediction, curve_fit, staircase, threshold_places, thresholds
 from .look import panels, save
-from .plane import decision_regions, points, probability, train_and_test
+from .plane import decision_regions, points, probabilities, probability, train_and_test
 from .responses import hidden_activations, hidden_responses, hidden_triples
 from .sweeps import distribution, table_of_means
 from .training import confusion_matrix, loss_curve
@@ -43,6 +43,7 @@ __all__ = [
     "panels",
     "points",
     "predicted_against_actual",
+    "probabilities",
     "probability",
     "region",
     "save",

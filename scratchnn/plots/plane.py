@@ -3,7 +3,7 @@
 N points, C outputs of the model.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -95,6 +95,7 @@ def probability(
     title: str | None = None,
     names: Sequence[str] | None = None,
     extent: Extent | None = None,
+    bar: bool = True,
 ) -> Axes:
     """Draw the probability of class 1 over the plane, the line where it is one half, and the points.
 
@@ -102,6 +103,7 @@ def probability(
         model: points (N, 2) -> the probability of class 1, (N,) or (N, 1), or of both classes, (N, 2).
         x, y: points and classes to draw on top, as `points` takes them.
         extent: (left, right, bottom, top); without it, a little more than `x` covers.
+        bar: with the colours' scale beside it.
     Raises:
         ValueError: if the model takes no points of the plane, or its outputs are no probabilities.
     """
@@ -125,10 +127,38 @@ def probability(
     filled = ax.contourf(first, second, chance, levels=np.linspace(0, 1, 21), cmap=colors)
     if chance.min() < 0.5 < chance.max():
         ax.contour(first, second, chance, levels=[0.5], colors=BLACK, linewidths=1.8, zorder=4)
-    bar = ax.figure.colorbar(filled, ax=ax, ticks=[0, 0.25, 0.5, 0.75, 1], shrink=0.9)
-    bar.set_label(f"predicted probability of {class_name(1, names)}", fontsize=LABEL)
-    bar.ax.tick_params(labelsize=TEXT)
+    if bar:
+        scale = ax.figure.colorbar(filled, ax=ax, ticks=[0, 0.25, 0.5, 0.75, 1], shrink=0.9)
+        scale.set_label(f"predicted probability of {class_name(1, names)}", fontsize=LABEL)
+        scale.ax.tick_params(labelsize=TEXT)
     return with_points(ax, x, y, extent, title, names)
+
+
+def probabilities(
+    models: Mapping[str, Model],
+    x: Array | None = None,
+    y: Array | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    extent: Extent | None = None,
+) -> Figure:
+    """Draw `probability` for several models side by side, on the same scale.
+
+    Args:
+        models: {title: model}. The rest as for `probability`.
+    Raises:
+        ValueError: without models, or as `probability`.
+    """
+    if not models:
+        raise ValueError("probabilities got no models; it needs {title: model}")
+    figure = new_figure(width=(0.8 * len(models) + 0.25) * PANEL[0], height=PANEL[1])
+    panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, (title, model) in zip(panels, models.items(), strict=True):
+        last = panel is panels[-1]
+        probability(model, x, y, ax=panel, title=title, names=names, extent=extent, bar=last)
+        if panel is not panels[0]:
+            panel.set_ylabel("")
+    return figure
 
 
 def decision_regions(
