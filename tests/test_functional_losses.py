@@ -245,6 +245,13 @@ def test_bce_at_exactly_0_and_1(dtype: Any) -> None:
     assert np.array_equal(F.sigmoid_vjp(F.bce_vjp(1, p, t), p), [0, 0, 0, 0])
 
 
+def test_bce_clamp_begins_at_100() -> None:
+    p, t = frozen(np.exp([-99.5, -100.5])), frozen([1.0, 1.0])
+    theirs, _ = judge(T.binary_cross_entropy, p, t, reduction="none")
+    assert np.allclose(theirs, [99.5, 100], rtol=1e-15)
+    assert np.allclose(F.bce(p, t, reduction="none"), theirs, rtol=1e-15)
+
+
 def test_bce_gradient_floor_is_torchs_float32_constant_in_both_dtypes() -> None:
     p, t = frozen([1e-13]), frozen([0.5])
     assert F.bce_vjp(1, p, t)[0] == (1e-13 - 0.5) / float(np.float32(1e-12))
