@@ -1,4 +1,4 @@
-"""Runs that rounding throws about are judged by PyTorch's own spread, and mistakes in them are still found."""
+"""Runs that rounding throws about: judged by the spread of PyTorch itself, with mistakes still found."""
 
 from __future__ import annotations
 
