@@ -20,7 +20,7 @@ from .look import BLACK, BLUE, TEXT, VERMILION, axes_or_new, tint
 from .plane import Extent, evaluating, extent_of, over_the_plane, with_points
 
 MOST_UNITS_WITH_CODES = 8  # a code is a digit a unit; longer ones fit in no region
-SMALLEST_LABELLED = 0.035  # half the width of a region that still holds its code, in parts of the picture
+ROOM_FOR_A_DIGIT = 0.008  # half the width that a region needs, in parts of the picture
 PALE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 
 
@@ -130,9 +130,9 @@ def hidden_regions(
             ax.plot(*ends.T, color=BLACK, linewidth=1.2, zorder=4)
     for number in np.unique(code):
         row, column, room = _middle(code == number)
-        if room >= SMALLEST_LABELLED:
+        if room >= ROOM_FOR_A_DIGIT * max(3, units):
             text = f"{number:0{units}b}"
-            size = TEXT if room >= 0.012 * units + 0.02 else 0.75 * TEXT
+            size = TEXT if room >= 2 * ROOM_FOR_A_DIGIT * units else 0.85 * TEXT
             place = first[row, column], second[row, column]
             ax.text(*place, text, ha="center", va="center", fontsize=size, zorder=6, bbox=PALE)
     return with_points(ax, x, y, extent, title, names)

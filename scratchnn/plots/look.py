@@ -36,6 +36,17 @@ def new_figure(width: float = PANEL[0], height: float = PANEL[1]) -> Figure:
     return figure
 
 
+def panels(count: int, columns: int = 2) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` empty Axes side by side, `columns` in a row, and those Axes."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure = new_figure(0.85 * PANEL[0] * columns, 1.05 * PANEL[1] * rows)
+    every = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for spare in every[count:]:
+        spare.set_axis_off()
+    return figure, every[:count]
+
+
 def axes_or_new(ax: Axes | None) -> Axes:
     return new_figure().subplots() if ax is None else ax
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from scratchnn.checks import Array
@@ -136,11 +137,11 @@ def hidden_activations(
             f"it needs three of 0 to {answers.shape[1] - 1}"
         )
     if ax is None:
-        ax = new_figure(6.4, 5.6).add_subplot(projection="3d")
+        ax = new_figure(5.6, 5.2).add_subplot(projection="3d")
     elif not hasattr(ax, "get_zlim"):
         raise TypeError("hidden_activations got a flat ax; make it by figure.add_subplot(projection='3d')")
     chosen = answers[:, list(units)]
-    size = float(np.clip(9000 / max(1, len(chosen)), 4, 30))
+    size = float(np.clip(18000 / max(1, len(chosen)), 9, 36))
     for label in range(int(labels.max(initial=1)) + 1):
         drawn = ax.scatter(
             *chosen[labels == label].T,
@@ -157,12 +158,14 @@ def hidden_activations(
     if corners is not None:
         sheet = corners[:, list(units)]
         ax.add_collection3d(Poly3DCollection([sheet], facecolor="#999999", alpha=0.35, edgecolor="black"))
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
     for axis, unit in zip("xyz", units, strict=True):
         getattr(ax, f"set_{axis}label")(f"unit {unit + 1}", fontsize=LABEL, labelpad=6)
-    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
-    ax.tick_params(labelsize=TEXT - 2, pad=1)
+        getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
+        getattr(ax, f"{axis}axis").set_major_formatter("{x:g}")
+    ax.tick_params(labelsize=TEXT, pad=1)
     ax.view_init(elev=22, azim=-55)
-    ax.set_box_aspect((1, 1, 1), zoom=0.88)
+    ax.set_box_aspect((1, 1, 1), zoom=0.84)
     if title:
         ax.set_title(title, fontsize=TITLE, loc="left")
     if legend:
