@@ -49,6 +49,8 @@ Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
 LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
 BatchSize = Annotated[int, typer.Option(help="Points in a step.")]
 Hidden = Annotated[int, typer.Option(help="Units in the hidden layer.")]
+FullBatch = Annotated[int | None, typer.Option("--batch-size", help="Points in a step.  [default: all]")]
+Play = Annotated[bool, typer.Option("--play", help="Try what the tutorial asks you to try: many runs.")]
 Seed = Annotated[int, typer.Option(help="Seeds all that is random: weights and batches.")]
 DType = Annotated[str, typer.Option(help="float32 or float64.")]
 Reference = Annotated[
@@ -58,6 +60,26 @@ Device = Annotated[str, typer.Option(help="Where PyTorch trains: cpu, cuda or cu
 Out = Annotated[Path, typer.Option(help="Folder for the pictures.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print only the numbers, as JSON.")]
+
+
+@study.command()
+def moons(
+    ctx: typer.Context,
+    epochs: Epochs = 10_000,
+    lr: LearningRate = 1.0,
+    batch_size: FullBatch = None,
+    hidden: Hidden = 10,
+    seed: Seed = 0,
+    dtype: DType = "float32",
+    reference: Reference = True,
+    device: Device = "cpu",
+    out: Out = Path("studies-out/moons"),
+    play: Play = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Tell two crescents apart: 2-10-2, ReLU, Softmax, CrossEntropyLoss, SGD."""
+    run_study("moons", ctx.params)
 
 
 @study.command()

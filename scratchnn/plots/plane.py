@@ -78,7 +78,10 @@ def train_and_test(
     x_train: Array, y_train: Array, x_test: Array, y_test: Array, *, names: Sequence[str] | None = None
 ) -> Figure:
     """Draw the points to learn from and the points held back, side by side, on the same scale."""
-    figure = new_figure(width=1.75 * PANEL[0], height=1.1 * PANEL[1])
+    wide, high = np.ptp(np.concatenate([plane(x, "train_and_test") for x in (x_train, x_test)]), axis=0)
+    # Equal scales: a flat cloud needs no high picture.
+    height = float(min(1.1 * PANEL[1], 1.7 + 0.8 * PANEL[0] * high / max(wide, 1e-30)))
+    figure = new_figure(width=1.75 * PANEL[0], height=height)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     points(x_train, y_train, ax=left, names=names, title=f"Training data: {len(x_train):,} points")
     points(x_test, y_test, ax=right, names=names, title=f"Test data: {len(x_test):,} points")
@@ -151,7 +154,7 @@ def probabilities(
     """
     if not models:
         raise ValueError("probabilities got no models; it needs {title: model}")
-    figure = new_figure(width=(0.8 * len(models) + 0.25) * PANEL[0], height=PANEL[1])
+    figure = new_figure(width=(0.66 * len(models) + 0.28) * PANEL[0], height=PANEL[1])
     panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
     for panel, (title, model) in zip(panels, models.items(), strict=True):
         last = panel is panels[-1]

@@ -13,7 +13,7 @@ from .lesson import StudyError, StudyResult
 
 __all__ = ["NAMES", "StudyError", "StudyResult", "load"]
 
-NAMES = ("circles",)
+NAMES = ("moons", "circles")
 
 
 def load(name: str) -> Any:

@@ -24,6 +24,8 @@ import scratchnn as snn
 from scratchnn import plots
 from scratchnn.checks import Array
 
+from .words import jsonable, parity_numbers, parity_table, ratio, seconds
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -266,9 +268,9 @@ class Lesson:
             progress=not self.quiet,
         )
         self.say()
-        self.fact("trained by scratchnn", f"{_seconds(self.history.seconds)}, engine {self.history.engine}")
+        self.fact("trained by scratchnn", f"{seconds(self.history.seconds)}, engine {self.history.engine}")
         if self.history.compile_seconds:
-            self.fact("", f"and {_seconds(self.history.compile_seconds)} to compile it, once")
+            self.fact("", f"and {seconds(self.history.compile_seconds)} to compile it, once")
         return self.history
 
     def predict(self, x: Array) -> Array:
@@ -299,7 +301,7 @@ class Lesson:
         report = self.parity
         self.record.append(("judge",))
         self.say(f"The same program by PyTorch, from the same seed ({report.device}, {report.dtype})")
-        self.console.print(_parity_table(report))
+        self.console.print(parity_table(report))
         if report.parted:
             self.say(f"  {report.parted}")
         verdict = "PASS" if report.passed else "FAIL"
@@ -307,9 +309,9 @@ class Lesson:
             verdict += " (chaotic: judged against PyTorch's own spread)"
         self.fact("verdict", verdict)
         ours, theirs = report.seconds["scratchnn"], report.seconds["pytorch"]
-        self.fact("time", f"scratchnn {_seconds(ours)}, PyTorch {_seconds(theirs)}, {_ratio(theirs / ours)}")
+        self.fact("time", f"scratchnn {seconds(ours)}, PyTorch {seconds(theirs)}, {ratio(theirs / ours)}")
         if self.history.compile_seconds:
-            self.fact("", f"compiling, once, took another {_seconds(self.history.compile_seconds)}")
+            self.fact("", f"compiling, once, took another {seconds(self.history.compile_seconds)}")
 
     # ---------------------------------------------------------------- the result
 
@@ -333,7 +335,7 @@ class Lesson:
                 "pytorch": None if self.parity is None else self.parity.seconds["pytorch"],
                 "compile": history.compile_seconds,
             },
-            "parity": None if self.parity is None else _parity_numbers(self.parity),
+            "parity": None if self.parity is None else parity_numbers(self.parity),
             "pictures": [str(picture) for picture in self.pictures],
             "results": dict(results),
         }
@@ -349,54 +351,6 @@ class Lesson:
         )
 
 
-def jsonable(value: Any) -> Any:
-    """`value` in JSON's own types: arrays as lists, NaN and infinities as null."""
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(item) for item in value]
-    if isinstance(value, (np.ndarray, np.generic)):
-        return jsonable(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _parity_table(report: ParityReport) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("  ", no_wrap=True)
-    for heading in ("difference", "in eps*max|p|", "allowed", ""):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in report.rows:
-        name = f"  {row.name}" + ("" if row.step is None else f", step {row.step:,}")
-        difference = "identical" if row.identical else f"{row.difference:.1e}"
-        eps = f"{row.in_eps:.1f}" if row.name == "parameters" else ""
-        allowed = "none" if row.tolerance == 0 else f"{row.tolerance:.1e}"
-        table.add_row(name, difference, eps, allowed, "pass" if row.passed else "FAIL")
-    return table
-
-
-def _parity_numbers(report: ParityReport) -> dict[str, Any]:
-    """The report as `--json` prints it."""
-    weights, batches = report.row("initial weights"), report.row("batches")
-    parameters = report.row("parameters")
-    return {
-        "passed": report.passed,
-        "device": report.device,
-        "initial_weights_identical": weights.identical,
-        "batches_identical": batches.identical,
-        "largest_parameter_difference": parameters.difference,
-        "in_eps": parameters.in_eps,
-        "allowed": parameters.tolerance,
-        "chaotic": report.chaotic,
-        "rows": [row.as_dict() for row in report.rows],
-    }
-
-
-def _ratio(ratio: float) -> str:
-    return f"{ratio:.3g} times as long" if ratio < 100 else f"{ratio:,.0f} times as long"
-
-
 def _torch_is_here() -> bool:
     try:
         import torch  # noqa: F401
@@ -409,7 +363,3 @@ def _torch_is_here() -> bool:
 
 def _is_int(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
