@@ -105,7 +105,7 @@ class Task:
     threads: int = 1
 
     def orders(self, epochs: int) -> Array:
-        """(epochs, N) int64: the rows of every epoch, as torch.manual_seed(seed) and a DataLoader order them."""
+        """(epochs, N) int64: the rows as torch.manual_seed(seed) and a shuffling DataLoader order them."""
         rows = self.workload.rows
         if self.workload.batch is None:
             return np.broadcast_to(np.arange(rows), (epochs, rows))

@@ -1,6 +1,6 @@
 """Who is compared. A peer is a class of this package; `PEERS` says where it lives.
 
-    peer = Circles(task)          loads, compiles and warms up; raises Unavailable where it cannot run
+    peer = load("jax")(task)      loads, compiles and warms up; raises Unavailable where it cannot run
     run = peer.run(epochs)        trains from the task's start; the clock runs over the training alone
 
 Imports of the frameworks happen in the peers' own processes only.
@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+from ..workloads import Task
 
 __all__ = ["PEERS", "Peer", "Run", "Unavailable", "load"]
 
@@ -46,6 +48,7 @@ class Peer:
             PyTorch's within this fraction, for a peer whose update rule differs; `why_band` says how.
     """
 
+    task: Task
     compile_seconds: float = 0.0
     band: float | None = None
     why_band: str = ""
@@ -64,9 +67,11 @@ PEERS = {
     "torch_compile": ("torch.compile", "pytorch", "CompiledLoop"),
     "sklearn": ("scikit-learn MLP", "scikit_learn", "Estimator"),
     "jax": ("JAX jit, epoch in one scan", "jax_scan", "Scan"),
+    "jax_last": ("JAX, samples last", "jax_scan", "ScanSamplesLast"),
     "c": ("C", "c_kernel", "Kernel"),
     "c_given": ("C, batches given", "c_kernel", "KernelGiven"),
     "many_numba": ("scratchnn fit_many", "many_networks", "FitMany"),
+    "many_alone": ("PyTorch loop, one by one", "many_networks", "Alone"),
     "many_vmap": ("torch.func.vmap", "many_networks", "TorchVmap"),
     "many_jax": ("JAX vmap in one scan", "many_networks", "JaxVmap"),
 }

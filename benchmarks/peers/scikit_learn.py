@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 from unittest import mock
 
@@ -48,15 +47,14 @@ class Estimator(Peer):
         kind = MLPRegressor if workload.loss == "mse" else MLPClassifier
         # Its squared loss is half of MSELoss; Adam with half the gradient and half epsilon steps the same.
         self.model = kind(**options, epsilon=0.5e-8 if workload.loss == "mse" else 1e-8)
-        warnings.simplefilter("ignore")  # it warns at every max_iter
         self._fit(1)
 
     def _fit(self, epochs: int) -> Clock:
         self.model.set_params(max_iter=epochs)
-        orders = iter(self.task.orders(epochs))
         # fit shuffles its row numbers once an epoch; here the shuffle answers with the task's order
+        orders = list(self.task.orders(epochs))
         with (
-            mock.patch.object(_multilayer_perceptron, "shuffle", lambda rows, random_state: next(orders)),
+            mock.patch.object(_multilayer_perceptron, "shuffle", side_effect=orders),
             Clock() as clock,
         ):
             self.model.fit(self.task.x, self.y)
@@ -70,6 +68,8 @@ class Estimator(Peer):
         self.model._no_improvement_count = 0
         clock = self._fit(epochs)
         losses = np.asarray(self.model.loss_curve_[kept:])
+        if self.task.workload.loss == "mse":
+            losses = 2 * losses
         parameters = [
             np.ascontiguousarray(array)
             for pair in zip((w.T for w in self.model.coefs_), self.model.intercepts_, strict=True)

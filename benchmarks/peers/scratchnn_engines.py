@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import warnings
 from typing import Any
 
 import scratchnn as snn
@@ -18,13 +16,10 @@ class _Engine(Peer):
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        warnings.simplefilter("ignore", snn_softmax_warning())
-        start = time.perf_counter()
         history = self._fit(1)[0]
         if history.engine != self.engine:
             raise Unavailable(f"fit took the {history.engine} engine: {history.reason}")
         self.compile_seconds = history.compile_seconds
-        self.first_seconds = time.perf_counter() - start
 
     def _fit(self, epochs: int) -> tuple[snn.History, Clock, snn.Sequential]:
         workload = self.task.workload
@@ -48,11 +43,6 @@ class _Engine(Peer):
             history.step_losses,
             [parameter.data.copy() for parameter in model.parameters()],
         )
-
-
-def snn_softmax_warning() -> type[Warning]:
-    """The moons study trains softmax outputs into cross-entropy on purpose; the warning is known."""
-    return UserWarning
 
 
 class Compiled(_Engine):

@@ -1,0 +1,216 @@
+"""Check that every peer trains what PyTorch trains, then time them in turn."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .peers import PEERS, Run, Unavailable
+from .worker import Worker
+from .workloads import Task
+
+__all__ = ["Check", "Result", "Settings", "Team", "say"]
+
+JUDGE = "torch"
+LOSS_RTOL = 1e-3  # recorded losses: that they are there and are of these steps
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long to measure.
+
+    Attributes:
+        repeats: timed runs of every peer. seconds: about how long one lasts (never longer than the
+            study's own run, so that what a call costs once is spread as it is in use).
+        peers: the keys to measure, or None for all. quick: shortened beyond use, for tests.
+    """
+
+    repeats: int = 7
+    seconds: float = 0.3
+    peers: tuple[str, ...] | None = None
+    quick: bool = False
+
+    def wants(self, key: str) -> bool:
+        return self.peers is None or key in self.peers
+
+
+QUICK = Settings(repeats=2, seconds=0.01, quick=True)
+
+
+@dataclass
+class Check:
+    """How a peer's parameters lie beside PyTorch's after `steps` steps.
+
+    Attributes:
+        difference: the largest, absolute (for rule "loss": of the final losses, relative). allowed: that.
+        rule: "parameters" or "loss". note: why the rule is not the usual one.
+    """
+
+    steps: int
+    difference: float
+    allowed: float
+    rule: str = "parameters"
+    note: str = ""
+    passed: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.passed = self.difference <= self.allowed
+
+
+@dataclass
+class Result:
+    """One peer on one workload.
+
+    Attributes:
+        status: "timed", "skipped" (see reason) or "untrained" (the check failed; not timed).
+        microseconds: per optimisation step, the median of `runs`; of one network, where many train.
+        epochs, steps: of one timed run. compile_seconds: before the first.
+        cores: processor time over wall time; well below the peer's threads, it waited for the machine.
+        size: {} or {axis: value} where a question varies one.
+    """
+
+    question: str
+    workload: str
+    title: str
+    peer: str
+    label: str
+    status: str
+    reason: str = ""
+    size: dict[str, int] = field(default_factory=dict)
+    microseconds: float | None = None
+    runs: list[float] = field(default_factory=list)
+    epochs: int = 0
+    steps: int = 0
+    compile_seconds: float = 0.0
+    cores: float | None = None
+    form: dict[str, Any] = field(default_factory=dict)
+    check: Check | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Team:
+    """The processes of some peers, kept from one workload to the next. Use as a context manager."""
+
+    def __init__(self, keys: Sequence[str], settings: Settings, judge: str = JUDGE) -> None:
+        self.keys = [key for key in keys if settings.wants(key)]
+        self.settings, self.judge_key = settings, judge
+        self._workers: dict[str, Worker] = {}
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for worker in self._workers.values():
+            worker.close()
+
+    def measure(
+        self, question: str, task: Task, size: dict[str, int] | None = None, networks: int = 1
+    ) -> list[Result]:
+        """One result a peer, in the order of the keys. networks: how many train at once."""
+        workload = task.workload
+        try:
+            judge = Judge(self._loaded(self.judge_key, task)[0], task)
+        except Unavailable as error:
+            raise SystemExit(f"PyTorch judges every run, and {error}: pip install -e '.[bench]'") from error
+        results, timed = [], []
+        for key in self.keys:
+            result = Result(
+                question, workload.name, workload.title, key, PEERS[key][0], "timed", size=size or {}
+            )
+            results.append(result)
+            try:
+                worker, ready = self._loaded(key, task)
+                result.compile_seconds, result.form = ready.compile_seconds, ready.form
+                run = worker.run(workload.check_epochs)
+                result.check = judge.check(run, ready.band, ready.why_band)
+                if not result.check.passed:
+                    result.status = "untrained"
+                    result.reason = f"its {result.check.rule} are not PyTorch's"
+                    say(f"  {result.label}: {result.reason}: {result.check}")
+                    continue
+                result.epochs = self._epochs(worker, workload.check_epochs, workload.epochs)
+                result.steps = result.epochs * workload.steps
+                timed.append((worker, result))
+            except Unavailable as error:
+                result.status, result.reason = "skipped", str(error)
+                say(f"  {result.label}: skipped: {error}")
+        self._time(timed, networks)
+        return results
+
+    def _time(self, timed: list[tuple[Worker, Result]], networks: int) -> None:
+        cores: dict[str, list[float]] = {}
+        for _ in range(self.settings.repeats):
+            for worker, result in timed:
+                run = worker.run(result.epochs)
+                result.runs.append(1e6 * run.seconds / (result.steps * networks))
+                cores.setdefault(result.peer, []).append(run.cpu_seconds / run.seconds)
+        for _, result in timed:
+            result.microseconds = statistics.median(result.runs)
+            result.cores = statistics.median(cores[result.peer])
+
+    def _epochs(self, worker: Worker, tried: int, most: int) -> int:
+        """As many epochs as fill the time of a run; the worker has then run them once."""
+        per_epoch = worker.run(tried).seconds / tried
+        epochs = max(1, min(most, math.ceil(self.settings.seconds / per_epoch)))
+        # what the first run of this length compiles or allocates is none of the timed runs' business
+        worker.run(epochs)
+        return epochs
+
+    def _loaded(self, key: str, task: Task) -> tuple[Worker, Any]:
+        if key not in self._workers:
+            self._workers[key] = Worker(key, task.threads)
+        return self._workers[key], self._workers[key].load(task)
+
+
+class Judge:
+    """PyTorch's run of a task, and how far it parts from itself when every weight moves by one ulp."""
+
+    def __init__(self, worker: Worker, task: Task) -> None:
+        self.task, epochs = task, task.workload.check_epochs
+        self.steps = epochs * task.workload.steps
+        self.run = worker.run(epochs)
+        self.spread = largest_difference(worker.run(epochs, nudged=True).parameters, self.run.parameters)
+
+    def check(self, run: Run, band: float | None, why_band: str) -> Check:
+        """Hold a run against PyTorch's. Raises Unavailable if it recorded no losses."""
+        import torch
+
+        from reference.tolerances import SPREAD_FACTOR, trajectory_tolerance
+
+        if len(run.losses) not in (self.steps, self.task.workload.check_epochs):
+            raise Unavailable(f"it recorded {len(run.losses)} losses in {self.steps} steps")
+        losses = run.losses[:, : self.run.losses.shape[1]] if run.losses.ndim == 2 else run.losses
+        if len(losses) == self.steps and not np.allclose(losses, self.run.losses, rtol=LOSS_RTOL):
+            raise Unavailable("the losses it recorded are not PyTorch's")
+        if band is not None:
+            loss = self.task.loss(self.run.parameters)
+            difference = abs(self.task.loss(run.parameters) / loss - 1)
+            return Check(self.steps, difference, band, "loss", why_band)
+        difference = largest_difference(run.parameters, self.run.parameters)
+        scale = max(1.0, *(float(np.abs(p).max()) for p in self.run.parameters))
+        rounding = scale * trajectory_tolerance(self.steps, np.dtype(np.float32), torch.device("cpu"))
+        spread = SPREAD_FACTOR * self.spread
+        note = "" if rounding >= spread else "8 times PyTorch's own spread"
+        return Check(self.steps, difference, max(rounding, spread), note=note)
+
+
+def largest_difference(ours: list[Any], theirs: list[Any]) -> float:
+    """The largest |difference| of two lists of parameters; infinite where one is not a number.
+
+    Of many stacked networks, those that `theirs` holds are compared.
+    """
+    found = max(float(np.abs(a[: len(b)] - b).max()) for a, b in zip(ours, theirs, strict=True))
+    return found if math.isfinite(found) else math.inf
+
+
+def say(text: str) -> None:
+    """Progress, beside the output."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,129 @@
+"""Cost against size, log-log, one line a peer."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+from scratchnn.plots.look import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    label_axes,
+    new_figure,
+)
+
+from .peers import PEERS
+from .report import AXES
+from .workloads import LARGE, SMALL
+
+__all__ = ["draw"]
+
+LOOKS = {
+    "numba": (BLACK, "o", 2.6),
+    "c": (ORANGE, "*", 1.4),
+    "jax": (GREEN, "s", 1.4),
+    "jax_last": (GREEN, "v", 1.4),
+    "numpy": (BLUE, "D", 1.4),
+    "sklearn": (SKY, "P", 1.4),
+    "torch": (VERMILION, "^", 1.4),
+    "torch_fused": (PURPLE, "X", 1.4),
+    "torch_compile": (VERMILION, "<", 1.4),
+    "torch_loader": (VERMILION, ">", 1.4),
+}
+
+Row = dict[str, Any]
+
+
+def draw(sections: dict[str, Any], folder: Path) -> list[Path]:
+    """scaling.png and networks.png, as far as there are figures for them."""
+    drawn = []
+    if "scaling" in sections and (figure := _scaling(sections["scaling"]["results"])):
+        drawn.append(_save(figure, folder / "scaling.png"))
+    both = [r for name in ("small", "large") if name in sections for r in sections[name]["results"]]
+    if figure := _networks(both):
+        drawn.append(_save(figure, folder / "networks.png"))
+    return drawn
+
+
+def _save(figure: Any, path: Path) -> Path:
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _scaling(results: list[Row]) -> Any:
+    timed = [r for r in results if r["status"] == "timed"]
+    axes = [axis for axis in AXES if any(axis in r["size"] for r in timed)]
+    if not axes:
+        return None
+    rows = -(-len(axes) // 2)
+    figure = new_figure(11, 4.2 * rows + 0.9)
+    panels = figure.subplots(rows, 2, squeeze=False).ravel()
+    for ax, axis in itertools.zip_longest(panels, axes):
+        if axis is None:
+            ax.remove()
+            continue
+        points = [(r["peer"], r["size"][axis], r["microseconds"]) for r in timed if axis in r["size"]]
+        _lines(ax, points, f"a step against {axis}", AXES[axis])
+    _legend(figure, panels[: len(axes)])
+    return figure
+
+
+def _networks(results: list[Row]) -> Any:
+    sizes = {w.name: multiply_adds(w) for w in (*SMALL, *LARGE)}
+    points = [(r["peer"], sizes[r["workload"]], r["microseconds"]) for r in results if r["status"] == "timed"]
+    if not points:
+        return None
+    figure = new_figure(9, 6)
+    ax = figure.subplots()
+    _lines(ax, points, "The studies and two large networks", "multiply-adds in a step")
+    low = ax.get_ylim()[0]
+    for workload in (*SMALL, *LARGE):
+        if any(size == sizes[workload.name] for _, size, _ in points):
+            ax.text(
+                sizes[workload.name],
+                low,
+                f" {workload.name}",
+                rotation=90,
+                va="bottom",
+                fontsize=9,
+                alpha=0.7,
+            )
+    _legend(figure, [ax])
+    return figure
+
+
+def multiply_adds(workload: Any) -> int:
+    """Of the matrix products of one step: forward, and twice that backward, less the first layer's dx."""
+    pairs = list(itertools.pairwise(workload.widths))
+    products = 3 * sum(d * m for d, m in pairs) - pairs[0][0] * pairs[0][1]
+    return int(products * (workload.batch or workload.rows))
+
+
+def _lines(ax: Any, points: list[tuple[str, int, float]], title: str, xlabel: str) -> None:
+    for key in dict.fromkeys(peer for peer, _, _ in points):
+        if key not in LOOKS:
+            continue
+        color, marker, width = LOOKS[key]
+        line = sorted((size, cost) for peer, size, cost in points if peer == key)
+        ax.plot(*zip(*line, strict=True), color=color, marker=marker, linewidth=width, label=PEERS[key][0])
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.grid(color=GREY, linewidth=0.6)
+    label_axes(ax, xlabel, "microseconds a step", title)
+
+
+def _legend(figure: Any, panels: Any) -> None:
+    named = {}
+    for ax in panels:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    figure.legend(
+        named.values(), named.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=10
+    )
