@@ -80,7 +80,7 @@ def train_and_test(
     """Draw the points to learn from and the points held back, side by side, on the same scale."""
     wide, high = np.ptp(np.concatenate([plane(x, "train_and_test") for x in (x_train, x_test)]), axis=0)
     # Equal scales: a flat cloud needs no high picture.
-    height = float(min(1.1 * PANEL[1], 1.7 + 0.8 * PANEL[0] * high / max(wide, 1e-30)))
+    height = float(min(1.1 * PANEL[1], 1.45 + 0.76 * PANEL[0] * high / max(wide, 1e-30)))
     figure = new_figure(width=1.75 * PANEL[0], height=height)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     points(x_train, y_train, ax=left, names=names, title=f"Training data: {len(x_train):,} points")

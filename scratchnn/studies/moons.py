@@ -152,17 +152,18 @@ def run(
 
     # Why the loss stops falling.
     floor = F.cross_entropy_floor_of_probabilities(2)
-    wrong = 1 - right["train"]
-    lesson.question("Why can the loss not fall below a floor, however right the answers are?")
+    mistakes = 1 - right["train"]
+    lesson.question(f"Why can the loss not fall below {floor:.4f}, however right the answers are?")
     if warning:
         lesson.answer(f'CrossEntropyLoss said it itself: "{warning}"')
     lesson.answer(
-        f"CrossEntropyLoss takes the softmax of what it is given. Given probabilities, the most decided "
-        f"answer it can get is (1, 0), and the softmax of that is only e/(e + 1) = {math.exp(-floor):.4f} for "
-        f"the right class. So a point that is perfectly right still costs log(1 + 1/e) = {floor:.4f}, and one "
-        f"that is perfectly wrong costs log(1 + e) = {floor + 1:.4f}, exactly 1 more. Once the network is sure "
-        f"of everything, its loss is the floor plus the share of wrong answers: {floor:.4f} + {wrong:.4f} = "
-        f"{floor + wrong:.4f}, where the run above ended at {last:.4f}. The accuracy can be read off the loss."
+        "CrossEntropyLoss takes the softmax of what it is given. Given probabilities, the most decided "
+        f"answer it can get is (1, 0), and the softmax of that is only e/(e + 1) = {math.exp(-floor):.4f} for the "
+        f"right class. So a point that is perfectly right still costs log(1 + 1/e) = {floor:.4f}, and one "
+        f"that is perfectly wrong costs log(1 + e) = {floor + 1:.4f}, exactly 1 more. Once the network is "
+        "sure of everything, its loss is the floor plus the share of mistakes: "
+        f"{floor:.4f} + {mistakes:.4f} = {floor + mistakes:.4f}, where the run above ended at {last:.4f}. "
+        "The accuracy can be read off the loss."
     )
 
     # The same run on logits, side by side: same seed, same weights, same batches, no Softmax layer.
@@ -205,14 +206,16 @@ def run(
         plots.probabilities({KINDS[0]: model, KINDS[1]: certain}, x_test, y_test, names=MOONS, extent=PLANE),
         "Both answers over the plane.",
     )
-    lesson.answer(_verdict(last - floor, plain_history.train_loss[-1], right, plain_right))
+    sure = [sure_where_wrong(each, x_test, y_test) for each in (model, certain)]
+    lesson.answer(_verdict(last, floor, plain_history.train_loss[-1], sure))
 
     results: dict[str, Any] = {
         "hidden": hidden,
         "lr": lr,
         "batch_size": batch_size,
         "floor": floor,
-        "floor_plus_wrong": floor + wrong,
+        "floor_plus_mistakes": floor + mistakes,
+        "sure_where_wrong": dict(zip(("softmax", "logits"), sure, strict=True)),
         "warning": warning,
         "logits": {
             "train_loss": plain_history.train_loss[-1],
@@ -228,18 +231,23 @@ def run(
     return lesson.result(train_accuracy=right["train"], test_accuracy=right["test"], results=results)
 
 
-def _verdict(above: float, plain: float, right: dict[str, float], plain_right: dict[str, float]) -> str:
-    """What to say of both runs; the numbers decide which words."""
-    better = plain_right["test"] - right["test"]
-    more = "more" if better > 0 else "fewer"
-    points = f"{100 * abs(better):.1f} % {more} than" if better else "just as many as"
+def _verdict(last: float, floor: float, plain: float, sure: list[float]) -> str:
+    """What to say of both runs: their losses, and how sure each network is where it is wrong."""
     return (
-        f"On logits the loss measures something all the way down: it ends at {plain:.4f}, where the other "
-        f"run ends {above:.4f} above its floor. Of the training points {100 * plain_right['train']:.1f} % are "
-        f"right, and of the test points {points} with the Softmax layer. A wrong answer of the first "
-        "network has almost no gradient any more: the inner softmax is flat where the network is sure. On "
-        "logits it has a gradient of nearly 1, so the network keeps moving for its last few mistakes."
+        "The line between the moons is nearly the same; what the loss counts is not. With the Softmax layer "
+        f"a mistake costs at most 1 more than a right answer, so the loss, {last - floor:.4f} above its "
+        "floor, counts mistakes and little else, and the inner softmax is flat where the network is sure: it "
+        "may be sure and wrong. On logits a mistake costs the more the surer it is, without limit; the loss "
+        f"ends at {plain:.4f} and the network learns to doubt. Of their wrong answers to the test points, the "
+        f"first is {100 * sure[0]:.0f} % sure on average, the second {100 * sure[1]:.0f} %."
     )
+
+
+def sure_where_wrong(model: Any, x: Array, y: Array) -> float:
+    """The mean probability that a model gives to its wrong answers; NaN if it has none."""
+    probabilities = model(x)
+    wrong = probabilities.argmax(axis=1) != y
+    return float(probabilities[wrong].max(axis=1).mean()) if wrong.any() else math.nan
 
 
 def _play(
@@ -275,16 +283,14 @@ def _play(
             for name, each in by_name.items()
         ],
     )
-    lesson.picture(
-        "seeds",
-        plots.distribution(
-            {kind: each["test_accuracy"] for kind, each in found.items()},
-            title=f"Test accuracy from {SEEDS} seeds",
-            xlabel="",
-            ylabel="test accuracy",
-        ),
-        f"Each dot is one network: {SEEDS} seeds of each kind.",
+    drawing = plots.distribution(
+        {kind: each["test_accuracy"] for kind, each in found.items()},
+        title=f"Test accuracy from {SEEDS} seeds",
+        xlabel="",
+        ylabel="test accuracy",
     )
+    drawing.get_legend().set_loc("center")  # between the seeds that found both bends and those that did not
+    lesson.picture("seeds", drawing, "Each dot is one network.")
     losses, accuracies = spreads[KINDS[0]]["train_loss"], spreads[KINDS[0]]["test_accuracy"]
     lesson.answer(
         f"With the Softmax layer, the middle half of the seeds end with a loss of {losses['low']:.3f} to "
