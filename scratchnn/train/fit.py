@@ -200,5 +200,16 @@ def _choose_engine(
     metrics: Metrics,
 ) -> tuple[Engine, str, str]:
     """(runner, its name, why)."""
-    reason = "engine='numpy' was asked for"
+    reason = f"engine={engine!r} was asked for"
+    if engine != "numpy":
+        from .numba_engine import LoweringError, NumbaEngine
+
+        try:
+            runner = NumbaEngine(model, loss_fn, optimizer, batches, metrics)
+        except LoweringError as refusal:
+            if engine == "numba":
+                raise
+            reason = f"the compiled engine does not take {refusal}"
+        else:
+            return runner, "numba", "the compiled engine takes all of it" if engine == "auto" else reason
     return NumpyEngine(model, loss_fn, optimizer, batches, metrics), "numpy", reason

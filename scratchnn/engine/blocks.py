@@ -1,0 +1,252 @@
+"""Matrix products on panels, in blocks that fill the vector registers.
+
+    panel   SAMPLES samples of every feature of a layer, feature-major: feature f of sample s stands at
+            f * SAMPLES + s. A panel is VECTORS registers wide, so a row of it is VECTORS * W numbers.
+
+The forward and backward products stream the weights past a panel (every weight is broadcast, samples lie
+along the lanes); the gradient of the weights sums over samples, along the lanes, and adds up the lanes last.
+Each block keeps its sums in registers, as Goto and van de Geijn 2008 describe; panels make packing needless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .inner import inner
+from .lanes import (
+    I64,
+    REGISTER_BITS,
+    Lanes,
+    call_llvm,
+    constant,
+    load_vector,
+    splat_value,
+    store_vector,
+    sums_of_lanes,
+    width,
+)
+
+__all__ = ["VECTORS", "matmul", "outer", "row_sums"]
+
+VECTORS = 4
+# 32 registers hold 6 x 4 sums; 16 registers hold 4 x 2.
+WIDE = REGISTER_BITS == 512
+INPUTS_AT_ONCE = 32  # rows of a panel that stay in the first-level cache while all outputs pass
+I = types.intp
+
+
+def _i64(value: int) -> Any:
+    return ir.Constant(I64, value)
+
+
+def _offset(builder: Any, base: Any, step: Any, count: int) -> Any:
+    return builder.add(base, builder.mul(step, _i64(count)))
+
+
+def _product(rows: int, vectors: int) -> Any:
+    @intrinsic
+    def block(typingctx, P, w, row, step, b, M, x, z, K):
+        """M[z + r, :] = P[b + r] + sum_k P[w + r row + k step] M[x + k, :], for `rows` outputs r."""
+        lanes = Lanes(P.dtype)
+        vector, stride = lanes.llvm, _i64(VECTORS * lanes.count)
+
+        def codegen(context, builder, sig, args):
+            P, w, row, step, b, M, x, z, K = args
+            sums = [[cgutils.alloca_once(builder, vector) for _ in range(vectors)] for _ in range(rows)]
+            with builder.if_else(builder.icmp_signed(">=", b, _i64(0))) as (biased, plain):
+                with biased:
+                    for r in range(rows):
+                        value = splat_value(
+                            builder, builder.load(builder.gep(P, [builder.add(b, _i64(r))])), vector
+                        )
+                        for v in range(vectors):
+                            builder.store(value, sums[r][v])
+                with plain:
+                    for r in range(rows):
+                        for v in range(vectors):
+                            builder.store(constant(vector, 0.0), sums[r][v])
+            starts = [_offset(builder, w, row, r) for r in range(rows)]
+            with cgutils.for_range(builder, K) as loop:
+                at = builder.add(x, builder.mul(loop.index, stride))
+                inputs = [
+                    load_vector(builder, M, builder.add(at, _i64(v * lanes.count)), vector)
+                    for v in range(vectors)
+                ]
+                shift = builder.mul(loop.index, step)
+                for r in range(rows):
+                    weight = builder.load(builder.gep(P, [builder.add(starts[r], shift)]))
+                    weight = splat_value(builder, weight, vector)
+                    for v in range(vectors):
+                        total = call_llvm(builder, "fma", weight, inputs[v], builder.load(sums[r][v]))
+                        builder.store(total, sums[r][v])
+            for r in range(rows):
+                for v in range(vectors):
+                    to = builder.add(z, _i64((r * VECTORS + v) * lanes.count))
+                    store_vector(builder, builder.load(sums[r][v]), M, to)
+            return context.get_dummy_value()
+
+        return types.void(P, I, I, I, I, M, I, I, I), codegen
+
+    return block
+
+
+def _products(vectors: int) -> Any:
+    six, four, two, one = (_product(rows, vectors) for rows in (6, 4, 2, 1))
+    wide = WIDE
+
+    @inner
+    def products(P, w, row, step, b, M, x, z, n_out, K):
+        samples = VECTORS * width(P)
+        o = 0
+        bias = 1 if b >= 0 else 0
+        if wide:
+            while o + 6 <= n_out:
+                six(P, w + o * row, row, step, b + o * bias, M, x, z + o * samples, K)
+                o += 6
+        while o + 4 <= n_out:
+            four(P, w + o * row, row, step, b + o * bias, M, x, z + o * samples, K)
+            o += 4
+        if o + 2 <= n_out:
+            two(P, w + o * row, row, step, b + o * bias, M, x, z + o * samples, K)
+            o += 2
+        if o < n_out:
+            one(P, w + o * row, row, step, b + o * bias, M, x, z + o * samples, K)
+
+    return products
+
+
+_two_vectors = _products(2)
+_four_vectors = _products(4) if WIDE else _two_vectors
+
+
+@inner
+def matmul(P, w, row, step, b, M, x, z, n_out, K, vectors):
+    """Panel z of n_out features = bias + weights times panel x of K features.
+
+    The weight of output o and input k is P[w + o row + k step]; b < 0 means no bias. Only the first
+    `vectors` registers of each row matter; more may be computed.
+    """
+    if WIDE and vectors > 2:
+        _four_vectors(P, w, row, step, b, M, x, z, n_out, K)
+        return
+    for v in range(0, vectors, 2):
+        _two_vectors(P, w, row, step, b, M, x + v * width(P), z + v * width(P), n_out, K)
+
+
+def _outer_block(rows: int, columns: int) -> Any:
+    """Products of `rows` rows of d with `columns` rows of x, or, for 0 columns, sums of rows of d."""
+
+    @intrinsic
+    def block(typingctx, M, d, d_panel, x, x_panel, G, g, row, vectors, add):
+        """G[g + r row + c] (+)= sum_s M[d + r, s] M[x + c, s] over all samples of all panels."""
+        lanes = Lanes(M.dtype)
+        vector, samples = lanes.llvm, VECTORS * lanes.count
+
+        def codegen(context, builder, sig, args):
+            M, d, d_panel, x, x_panel, G, g, row, vectors, add = args
+            width = max(columns, 1)
+            sums = [cgutils.alloca_once(builder, vector) for _ in range(rows * width)]
+            for total in sums:
+                builder.store(constant(vector, 0.0), total)
+
+            def accumulate(d_at: Any, x_at: Any) -> None:
+                ds = [
+                    load_vector(builder, M, builder.add(d_at, _i64(r * samples)), vector) for r in range(rows)
+                ]
+                xs = [
+                    load_vector(builder, M, builder.add(x_at, _i64(c * samples)), vector)
+                    for c in range(columns)
+                ]
+                for r in range(rows):
+                    if not columns:
+                        builder.store(builder.fadd(builder.load(sums[r]), ds[r]), sums[r])
+                    for c in range(columns):
+                        total = sums[r * width + c]
+                        builder.store(call_llvm(builder, "fma", ds[r], xs[c], builder.load(total)), total)
+
+            whole = builder.sdiv(vectors, _i64(VECTORS))
+            with cgutils.for_range(builder, whole) as panels:
+                d_at = builder.add(d, builder.mul(panels.index, d_panel))
+                x_at = builder.add(x, builder.mul(panels.index, x_panel))
+                for v in range(VECTORS):
+                    step = _i64(v * lanes.count)
+                    accumulate(builder.add(d_at, step), builder.add(x_at, step))
+            d_at = builder.add(d, builder.mul(whole, d_panel))
+            x_at = builder.add(x, builder.mul(whole, x_panel))
+            with cgutils.for_range(builder, builder.srem(vectors, _i64(VECTORS))) as rest:
+                step = builder.mul(rest.index, _i64(lanes.count))
+                accumulate(builder.add(d_at, step), builder.add(x_at, step))
+
+            totals = sums_of_lanes(builder, [builder.load(total) for total in sums])
+            for r in range(rows):
+                for c in range(width):
+                    to = builder.gep(G, [builder.add(_offset(builder, g, row, r), _i64(c))])
+                    before = builder.select(add, builder.load(to), ir.Constant(vector.element, 0.0))
+                    builder.store(builder.fadd(before, totals[r * width + c]), to)
+            return context.get_dummy_value()
+
+        return types.void(M, I, I, I, I, G, I, I, I, types.boolean), codegen
+
+    return block
+
+
+def _outer_rows(rows: int) -> Callable[..., Any]:
+    four, two, one = (_outer_block(rows, columns) for columns in (4, 2, 1))
+
+    @inner
+    def across(M, d, d_panel, x, x_panel, G, g, row, n_in, vectors, add):
+        samples = VECTORS * width(M)
+        i = 0
+        while i + 4 <= n_in:
+            four(M, d, d_panel, x + i * samples, x_panel, G, g + i, row, vectors, add)
+            i += 4
+        if i + 2 <= n_in:
+            two(M, d, d_panel, x + i * samples, x_panel, G, g + i, row, vectors, add)
+            i += 2
+        if i < n_in:
+            one(M, d, d_panel, x + i * samples, x_panel, G, g + i, row, vectors, add)
+
+    return across
+
+
+_four_rows, _two_rows, _one_row = _outer_rows(4), _outer_rows(2), _outer_rows(1)
+_sums_of_four, _sums_of_one = _outer_block(4, 0), _outer_block(1, 0)
+
+
+@inner
+def outer(M, d, x, G, g, n_out, n_in, vectors, add):
+    """G[g:] (+)= d x^T over the samples of panels d (n_out features) and x (n_in features)."""
+    samples = VECTORS * width(M)
+    d_panel, x_panel = n_out * samples, n_in * samples
+    for start in range(0, n_in, INPUTS_AT_ONCE):
+        count = min(INPUTS_AT_ONCE, n_in - start)
+        at, to = x + start * samples, g + start
+        o = 0
+        while o + 4 <= n_out:
+            _four_rows(M, d + o * samples, d_panel, at, x_panel, G, to + o * n_in, n_in, count, vectors, add)
+            o += 4
+        if o + 2 <= n_out:
+            _two_rows(M, d + o * samples, d_panel, at, x_panel, G, to + o * n_in, n_in, count, vectors, add)
+            o += 2
+        if o < n_out:
+            _one_row(M, d + o * samples, d_panel, at, x_panel, G, to + o * n_in, n_in, count, vectors, add)
+
+
+@inner
+def row_sums(M, d, G, g, n_out, vectors, add):
+    """G[g:] (+)= the sum over samples of each of the n_out rows of panels d."""
+    samples = VECTORS * width(M)
+    panel = n_out * samples
+    o = 0
+    while o + 4 <= n_out:
+        _sums_of_four(M, d + o * samples, panel, 0, 0, G, g + o, 1, vectors, add)
+        o += 4
+    while o < n_out:
+        _sums_of_one(M, d + o * samples, panel, 0, 0, G, g + o, 1, vectors, add)
+        o += 1

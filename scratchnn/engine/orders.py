@@ -1,0 +1,123 @@
+"""Shuffled orders, many epochs in one call: the same words and swaps as `scratchnn.random`, compiled.
+
+Source: Matsumoto and Nishimura 1998, `mt19937ar.c`; the shuffle is Fisher and Yates's as torch writes it.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+
+from ..functional.vocabulary import Array
+from .cache import compiled
+from .inner import inner
+
+__all__ = ["permutation_from_words", "seeded_permutations"]
+
+STATE, SHIFT = 624, 397
+UPPER, LOWER, MATRIX = np.uint32(0x80000000), np.uint32(0x7FFFFFFF), np.uint32(0x9908B0DF)
+SEED_FACTOR = np.uint32(1812433253)
+
+
+@inner
+def seed_words(state, seed):
+    """Fill the state from a 32-bit seed."""
+    word = np.uint32(seed)
+    state[0] = word
+    for i in range(1, STATE):
+        word = np.uint32(SEED_FACTOR * np.uint32(word ^ (word >> np.uint32(30))) + np.uint32(i))
+        state[i] = word
+
+
+@inner
+def twist(state, start, stop, ahead):
+    """The next generation of words start ... stop - 1; each looks `ahead` for its partner."""
+    for i in range(start, stop):
+        y = (state[i] & UPPER) | (state[i + 1] & LOWER)
+        state[i] = state[i + ahead] ^ (y >> np.uint32(1)) ^ (MATRIX if y & np.uint32(1) else np.uint32(0))
+
+
+@inner
+def next_words(state, words):
+    """The next 624 words of the stream. state: (625,), the last entry repeats the first."""
+    twist(state, 0, STATE - SHIFT, SHIFT)
+    twist(state, STATE - SHIFT, STATE - 1, SHIFT - STATE)
+    state[STATE] = state[0]
+    twist(state, STATE - 1, STATE, SHIFT - STATE)
+    for i in range(STATE):
+        y = state[i]
+        y ^= y >> np.uint32(11)
+        y ^= (y << np.uint32(7)) & np.uint32(0x9D2C5680)
+        y ^= (y << np.uint32(15)) & np.uint32(0xEFC60000)
+        words[i] = y ^ (y >> np.uint32(18))
+
+
+@inner
+def swap_all(order, words, first, count, partners):
+    """Swap rows first ... first + count - 1 with the partners that their words name."""
+    n = order.size
+    for k in range(count):
+        # A remainder by way of doubles, which divide side by side: exact, since 32-bit words are.
+        left = np.float64(n - first - k)
+        word = np.float64(words[k])
+        rest = word - np.floor(word / left) * left
+        partners[k] = np.int64(rest)
+    for k in range(count):
+        i = first + k
+        j = i + partners[k]
+        order[i], order[j] = order[j], order[i]
+
+
+@njit(nogil=True, error_model="numpy")
+def _seeded(seeds, orders):
+    """orders[e]: a permutation from the stream of seeds[e]."""
+    state, words = np.empty(STATE + 1, np.uint32), np.empty(STATE, np.uint32)
+    partners = np.empty(STATE, np.int64)
+    n = orders.shape[1]
+    for e in range(seeds.size):
+        order = orders[e]
+        for i in range(n):
+            order[i] = i
+        seed_words(state, seeds[e])
+        for first in range(0, n - 1, STATE):
+            next_words(state, words)
+            swap_all(order, words, first, min(STATE, n - 1 - first), partners)
+
+
+@njit(nogil=True, error_model="numpy")
+def _from_words(words, order):
+    partners = np.empty(STATE, np.int64)
+    for i in range(order.size):
+        order[i] = i
+    for first in range(0, words.size, STATE):
+        count = min(STATE, words.size - first)
+        swap_all(order, words[first:], first, count, partners)
+
+
+@functools.cache
+def _kernels() -> tuple[Any, Any]:
+    raw, integers = types.Array(types.uint64, 1, "C", readonly=True), types.int64
+    many, _ = compiled(_seeded, "seeded_orders", (raw, types.Array(integers, 2, "C")))
+    one, _ = compiled(_from_words, "order_from_words", (raw, types.Array(integers, 1, "C")))
+    return many, one
+
+
+def seeded_permutations(seeds: Array, n: int) -> Array:
+    """(E, n) int64: for each seed what `randperm(n)` gives from a new generator of that seed.
+
+    Args:
+        seeds: (E,) uint64, of which the low 32 bits count.
+    """
+    orders = np.empty((len(seeds), n), np.int64)
+    _kernels()[0](seeds & np.uint64(0xFFFFFFFF), orders)
+    return orders
+
+
+def permutation_from_words(words: Array) -> Array:
+    """`scratchnn.random.permutation_from_words`, compiled."""
+    order = np.empty(len(words) + 1, np.int64)
+    _kernels()[1](words, order)
+    return order

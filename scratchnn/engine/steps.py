@@ -1,0 +1,281 @@
+"""Training steps, whole epochs of them in one call.
+
+    M         the run's memory: inputs, targets, values, gradients of values, as panels
+    tile      as many panels as are gathered, run forward and run backward together
+    a step    for each tile of its batch: gather, forward, loss, backward; then one optimizer sweep
+
+Everything is fixed by the plan and the batch: which samples share a panel, in which order sums are added.
+So a network's run is the same, bit for bit, alone or among thousands, on any number of threads.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from numba import njit
+
+from . import layers as on_panel
+from .blocks import VECTORS, matmul, outer, row_sums
+from .inner import inner
+from .lanes import pointer, scalar, splat, sum_of_lanes, width
+from .losses import decisions, loss_and_gradient
+from .plan import LossKind, Op
+from .updates import update
+
+__all__ = ["Column", "Setting", "Status", "run_steps"]
+
+LINEAR, DROPOUT = int(Op.LINEAR), int(Op.DROPOUT)
+NLL, CROSS_ENTROPY = int(LossKind.NLL), int(LossKind.CROSS_ENTROPY)
+
+
+class Column(IntEnum):
+    """Columns of the layer table. Buffers are positions in M; -1: the input, or none."""
+
+    OP = 0
+    INPUTS = 1
+    OUTPUTS = 2
+    WEIGHT = 3
+    BIAS = 4
+    X = 5
+    Y = 6
+    DY = 7
+    DX = 8
+    ADD = 9  # 1: the weights' gradient already holds that of another use of them
+    FACTOR = 10
+    DRAW = 11  # dropout's first column among a row's uniform draws; -1: nothing is drawn, all is dropped
+
+
+class Setting(IntEnum):
+    """Entries of the settings vector."""
+
+    ROWS = 0  # of an epoch
+    BATCH = 1
+    TILE_PANELS = 2
+    TARGET_ROWS = 3
+    LOSS = 4
+    MEAN = 5
+    IGNORE_INDEX = 6
+    EVEN_ROWS = 7  # every row of the target counts 1
+    RULE = 8
+    INPUT = 9
+    TARGET = 10
+    RESIDENT = 11  # all tiles are in M already, in the order of the data
+    DRAWS = 12  # uniform draws a row
+    DECISIONS = 13  # count them
+    BY_CLASS = 14  # a decision is the largest output
+    ORDERED = 15  # rows come in an order of their own
+    FEATURES = 16
+
+
+class Status(IntEnum):
+    DONE = 0
+    DIVERGED = 1
+    NO_PROBABILITY = 2
+
+
+ROWS, BATCH, TILE_PANELS, TARGET_ROWS, LOSS, MEAN, IGNORE_INDEX, EVEN_ROWS = range(8)
+RULE, INPUT, TARGET, RESIDENT, DRAWS, DECISIONS, BY_CLASS, ORDERED, FEATURES = range(8, 17)
+OP, INPUTS, OUTPUTS, WEIGHT, BIAS, X_AT, Y_AT, DY_AT, DX_AT, ADD, FACTOR, DRAW = range(12)
+DONE, DIVERGED, NO_PROBABILITY = range(3)
+
+
+@inner
+def gather(settings, V, X, Y, labels, order, M, x, t, start, count):
+    """Copy `count` rows into the panels at x and t, one sample a lane; padding repeats the last row."""
+    W = width(M)
+    samples = VECTORS * W
+    features, outputs = settings[FEATURES], settings[TARGET_ROWS]
+    by_index = settings[LOSS] == NLL or settings[LOSS] == CROSS_ENTROPY
+    padded = (count + W - 1) // W * W
+    x_panel, t_panel = x, t
+    for first in range(0, padded, samples):
+        for lane in range(min(samples, padded - first)):
+            position = start + min(first + lane, count - 1)
+            row = order[position] if settings[ORDERED] else position
+            for f in range(features):
+                M[x_panel + f * samples + lane] = X[row * features + f]
+            if by_index:
+                label = labels[row]
+                kept = label != settings[IGNORE_INDEX]
+                M[t_panel + lane] = label if kept else -1
+                M[t_panel + samples + lane] = V[label] if kept else 0.0
+            else:
+                for f in range(outputs):
+                    M[t_panel + f * samples + lane] = Y[row * outputs + f]
+        x_panel += features * samples
+        t_panel += outputs * samples
+
+
+@inner
+def draw_factors(table, numbers, uniforms, M, begin, batch_rows, first, count):
+    """Dropout's factors for rows first ... first + count - 1 of a batch whose draws begin at `begin`.
+
+    The draws of a batch stand layer after layer, row after row, as the layers of a model draw them.
+    """
+    samples = VECTORS * width(M)
+    for k in range(table.shape[0]):
+        if table[k, OP] != DROPOUT or table[k, DRAW] < 0:
+            continue
+        wide = table[k, OUTPUTS]
+        draws = begin + table[k, DRAW] * batch_rows + first * wide
+        for j in range(count):
+            at = table[k, FACTOR] + j // samples * wide * samples + j % samples
+            for f in range(wide):
+                M[at + f * samples] = numbers[k, 1] if uniforms[draws + j * wide + f] < numbers[k, 0] else 0.0
+
+
+@inner
+def forward_panel(table, numbers, P, M, x_input, panel, vectors):
+    samples = VECTORS * width(M)
+    for k in range(table.shape[0]):
+        n_in, n_out = table[k, INPUTS], table[k, OUTPUTS]
+        x = x_input if table[k, X_AT] < 0 else table[k, X_AT]
+        x, y = x + panel * n_in * samples, table[k, Y_AT] + panel * n_out * samples
+        if table[k, OP] == LINEAR:
+            matmul(P, table[k, WEIGHT], n_in, 1, table[k, BIAS], M, x, y, n_out, n_in, vectors)
+        else:
+            factor = table[k, FACTOR] + panel * n_out * samples
+            on_panel.forward(table[k, OP], M, x, y, factor, n_out, vectors, numbers[k, 0], numbers[k, 1])
+
+
+@inner
+def backward_panel(table, numbers, P, M, x_input, panel, vectors):
+    """The gradients of all values, down to the outputs of the first linear layer."""
+    samples = VECTORS * width(M)
+    for k in range(table.shape[0] - 1, -1, -1):
+        if table[k, DX_AT] < 0:
+            return
+        n_in, n_out = table[k, INPUTS], table[k, OUTPUTS]
+        dy, dx = table[k, DY_AT] + panel * n_out * samples, table[k, DX_AT] + panel * n_in * samples
+        if table[k, OP] == LINEAR:
+            matmul(P, table[k, WEIGHT], 1, n_in, -1, M, dy, dx, n_in, n_out, vectors)
+        else:
+            x = x_input if table[k, X_AT] < 0 else table[k, X_AT]
+            x, y = x + panel * n_in * samples, table[k, Y_AT] + panel * n_out * samples
+            factor = table[k, FACTOR] + panel * n_out * samples
+            on_panel.backward(
+                table[k, OP], M, dy, x, y, factor, dx, n_out, vectors, numbers[k, 0], numbers[k, 1]
+            )
+
+
+@inner
+def parameter_gradients(table, M, G, x_input, vectors, later_tile):
+    for k in range(table.shape[0]):
+        if table[k, OP] != LINEAR:
+            continue
+        n_in, n_out = table[k, INPUTS], table[k, OUTPUTS]
+        x = x_input if table[k, X_AT] < 0 else table[k, X_AT]
+        add = later_tile or table[k, ADD] != 0
+        outer(M, table[k, DY_AT], x, G, table[k, WEIGHT], n_out, n_in, vectors, add)
+        if table[k, BIAS] >= 0:
+            row_sums(M, table[k, DY_AT], G, table[k, BIAS], n_out, vectors, add)
+
+
+@inner
+def divisor_of(settings, V, labels, order, start, count, outputs):
+    """What the mean over this batch divides by: elements, rows, or the rows' class weights."""
+    if not settings[MEAN]:
+        return 1.0
+    if settings[LOSS] < NLL:
+        return float(count * outputs)
+    if settings[EVEN_ROWS]:
+        return float(count)
+    total = 0.0
+    for position in range(start, start + count):
+        label = labels[order[position] if settings[ORDERED] else position]
+        if label != settings[IGNORE_INDEX]:
+            total += V[label]
+    return total
+
+
+@njit(nogil=True, error_model="numpy")
+def run_steps(
+    first, last, made, table, numbers, settings, loss_numbers, weights,
+    parameters, gradients, state, stretches, rates,
+    memory, inputs, targets, labels, order, uniforms, losses, decided,
+):  # fmt: skip
+    """Steps first ... last - 1 of the run that `order` lays out, epoch after epoch.
+
+    Args:
+        made: optimizer steps since `stretches` was written.
+        table, numbers: (layers, columns) as `Column`, and each layer's a and b. settings: as `Setting`.
+        loss_numbers: label smoothing, cut of a decision, smallest state that is kept.
+        weights: (2 M,) weight and pos_weight of each output.
+        parameters, gradients, state: flat. stretches, rates: as `updates.update` takes them.
+        memory: panels. inputs, targets, labels: rows of data, flat; targets or labels is empty.
+        order: rows in the order of the run; empty: as they come, epoch after epoch.
+        uniforms: draws for dropout from step `first` on: for each step, for each layer, rows by features.
+        losses: (steps,) filled. decided: (steps, 2) right and made decisions, filled where wanted.
+    Returns:
+        step, status: the first step not made, and why.
+    """
+    P, G, S, M, V = pointer(parameters), pointer(gradients), pointer(state), pointer(memory), pointer(weights)
+    X, Y, classes = pointer(inputs), pointer(targets), pointer(labels)
+    rows_in_order, draws = pointer(order), pointer(uniforms)
+    W = width(M)
+    samples = VECTORS * W
+    rows, batch, tile_panels = settings[ROWS], settings[BATCH], settings[TILE_PANELS]
+    steps_an_epoch = (rows + batch - 1) // batch
+    end = table.shape[0] - 1
+    outputs, prediction, gradient = table[end, OUTPUTS], table[end, Y_AT], table[end, DY_AT]
+    by_index = settings[LOSS] == NLL or settings[LOSS] == CROSS_ENTROPY
+    smoothing, cut, tiny = loss_numbers[0], loss_numbers[1], loss_numbers[2]
+    target_rows = settings[TARGET_ROWS]
+    tile = tile_panels * samples
+    first_epoch = first // steps_an_epoch
+    rows_made = first_epoch * rows + (first - first_epoch * steps_an_epoch) * batch
+    for step in range(first, last):
+        epoch = step // steps_an_epoch
+        begin = (step - epoch * steps_an_epoch) * batch
+        count = min(batch, rows - begin)
+        before = epoch * rows + begin  # rows of this run that came before
+        start = before if settings[ORDERED] else begin
+        divisor = divisor_of(settings, V, classes, rows_in_order, start, count, outputs)
+        total, wrong = splat(M, 0.0), splat(M, 0.0)
+        right_decisions, decisions_made = 0.0, 0.0
+        x, t = settings[INPUT], settings[TARGET]
+        if settings[RESIDENT]:
+            panels_before = (step - epoch * steps_an_epoch) * ((batch + samples - 1) // samples)
+            x += panels_before * settings[FEATURES] * samples
+            t += panels_before * target_rows * samples
+        for done in range(0, count, tile):
+            here = min(tile, count - done)
+            if not settings[RESIDENT]:
+                gather(settings, V, X, Y, classes, rows_in_order, M, x, t, start + done, here)
+            if settings[DRAWS]:
+                draw_factors(
+                    table, numbers, draws, M, (before - rows_made) * settings[DRAWS], count, done, here
+                )
+            vectors = (here + W - 1) // W
+            for at in range(0, here, samples):
+                panel = at // samples
+                live = min(samples, here - at)
+                used = (live + W - 1) // W
+                forward_panel(table, numbers, P, M, x, panel, used)
+                y = prediction + panel * outputs * samples
+                target = t + panel * target_rows * samples
+                dy = gradient + panel * outputs * samples
+                if settings[DECISIONS]:
+                    right, all_made = decisions(
+                        M, y, target, outputs, live, used, by_index, settings[BY_CLASS] != 0, cut
+                    )
+                    right_decisions += right
+                    decisions_made += all_made
+                total, wrong = loss_and_gradient(
+                    settings[LOSS], M, y, target, dy, outputs, live, used, V, divisor, smoothing, total, wrong
+                )
+                backward_panel(table, numbers, P, M, x, panel, used)
+            parameter_gradients(table, M, G, x, vectors, done > 0)
+            if settings[RESIDENT]:
+                x += tile_panels * settings[FEATURES] * samples
+                t += tile_panels * target_rows * samples
+        if sum_of_lanes(wrong) > 0:
+            return step, NO_PROBABILITY
+        loss = sum_of_lanes(total) / scalar(M, divisor)
+        losses[step] = loss
+        if loss - loss != 0:  # NaN and infinity are the numbers of which this holds
+            return step, DIVERGED
+        if settings[DECISIONS]:
+            decided[step, 0], decided[step, 1] = right_decisions, decisions_made
+        update(settings[RULE], P, G, S, state.size // 3, stretches, rates, made + step - first, tiny)
+    return last, DONE

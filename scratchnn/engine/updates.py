@@ -1,0 +1,101 @@
+"""Optimizer sweeps: the update rules of `functional`, over a stretch of the flat vectors.
+
+P parameters, G gradients; S the state, `stride` numbers a slot: SGD's buffer, or m, v and the peak of v.
+"""
+
+from __future__ import annotations
+
+from ..functional import updates as F
+from .formulas import compile_formula, compile_scalars
+from .inner import inner
+from .lanes import absolute, load, scalar, store, where, width
+from .plan import Rule
+
+__all__ = ["update"]
+
+SGD, ADAM = int(Rule.SGD), int(Rule.ADAM)
+sgd, adam, adamw = (compile_formula(rule) for rule in (F.sgd, F.adam, F.adamw))
+sgd_scalars = compile_scalars(F.sgd_scalars)
+adam_scalars, adamw_scalars = compile_scalars(F.adam_scalars), compile_scalars(F.adamw_scalars)
+
+
+@inner
+def flushed(x, tiny):
+    """x, or 0 below `tiny`: the state of a dead unit decays to denormals, which cost 30 times as much."""
+    return where(absolute(x) < tiny, 0.0, x)
+
+
+@inner
+def sgd_sweep(P, G, S, start, stop, numbers, group, first, tiny):
+    lr, momentum, gain, weight_decay = sgd_scalars(
+        first, numbers[group, 0], numbers[group, 1], numbers[group, 2], numbers[group, 3]
+    )
+    lr, momentum, gain = scalar(P, lr), scalar(P, momentum), scalar(P, gain)
+    weight_decay = scalar(P, weight_decay)
+    nesterov, maximize = numbers[group, 4] != 0, numbers[group, 5] != 0
+    if momentum == 0:
+        for i in range(start, stop, width(P)):
+            g = load(G, i)
+            p, _ = sgd(load(P, i), g, g, lr, momentum, gain, weight_decay, nesterov, maximize)
+            store(P, i, p)
+        return
+    for i in range(start, stop, width(P)):
+        p, b = sgd(load(P, i), load(G, i), load(S, i), lr, momentum, gain, weight_decay, nesterov, maximize)
+        store(P, i, p)
+        store(S, i, flushed(b, tiny))
+
+
+@inner
+def adam_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny):
+    lr, beta1, beta2 = numbers[group, 0], numbers[group, 1], numbers[group, 2]
+    eps, decay = numbers[group, 3], numbers[group, 4]
+    amsgrad, maximize = numbers[group, 5] != 0, numbers[group, 6] != 0
+    step_size, root, eps, gain1, beta2, gain2, decay = adam_scalars(t, lr, beta1, beta2, eps, decay)
+    step_size, root, eps, decay = scalar(P, step_size), scalar(P, root), scalar(P, eps), scalar(P, decay)
+    gain1, beta2, gain2 = scalar(P, gain1), scalar(P, beta2), scalar(P, gain2)
+    for i in range(start, stop, width(P)):
+        peak = load(S, 2 * stride + i) if amsgrad else load(P, i)
+        p, m, v, peak = adam(
+            load(P, i), load(G, i), load(S, i), load(S, stride + i), peak,
+            step_size, root, eps, gain1, beta2, gain2, decay, amsgrad, maximize,
+        )  # fmt: skip
+        store(P, i, p)
+        store(S, i, flushed(m, tiny))
+        store(S, stride + i, flushed(v, tiny))
+        if amsgrad:
+            store(S, 2 * stride + i, flushed(peak, tiny))
+
+
+@inner
+def adamw_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny):
+    lr, beta1, beta2 = numbers[group, 0], numbers[group, 1], numbers[group, 2]
+    eps, decay = numbers[group, 3], numbers[group, 4]
+    amsgrad, maximize = numbers[group, 5] != 0, numbers[group, 6] != 0
+    shrink, step_size, root, eps, gain1, beta2, gain2 = adamw_scalars(t, lr, beta1, beta2, eps, decay)
+    shrink, step_size, root, eps = scalar(P, shrink), scalar(P, step_size), scalar(P, root), scalar(P, eps)
+    gain1, beta2, gain2 = scalar(P, gain1), scalar(P, beta2), scalar(P, gain2)
+    for i in range(start, stop, width(P)):
+        peak = load(S, 2 * stride + i) if amsgrad else load(P, i)
+        p, m, v, peak = adamw(
+            load(P, i), load(G, i), load(S, i), load(S, stride + i), peak,
+            shrink, step_size, root, eps, gain1, beta2, gain2, amsgrad, maximize,
+        )  # fmt: skip
+        store(P, i, p)
+        store(S, i, flushed(m, tiny))
+        store(S, stride + i, flushed(v, tiny))
+        if amsgrad:
+            store(S, 2 * stride + i, flushed(peak, tiny))
+
+
+@inner
+def update(rule, P, G, S, stride, stretches, numbers, steps_before, tiny):
+    """One optimizer step. stretches: (K, 4) start, stop, group, steps already made."""
+    for k in range(stretches.shape[0]):
+        start, stop, group = stretches[k, 0], stretches[k, 1], stretches[k, 2]
+        made = stretches[k, 3] + steps_before
+        if rule == SGD:
+            sgd_sweep(P, G, S, start, stop, numbers, group, made == 0, tiny)
+        elif rule == ADAM:
+            adam_sweep(P, G, S, stride, start, stop, numbers, group, float(made + 1), tiny)
+        else:
+            adamw_sweep(P, G, S, stride, start, stop, numbers, group, float(made + 1), tiny)

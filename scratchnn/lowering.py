@@ -1,0 +1,191 @@
+"""From a model, its loss and its optimizer to the engine's plan, or a refusal that says why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import functional as F
+from .checks import Array
+from .engine.plan import Group, Layer, LossKind, LossPlan, LoweringError, Op, Plan, Rule
+from .layers import (
+    MLP,
+    Dropout,
+    Identity,
+    LeakyReLU,
+    Linear,
+    LogSoftmax,
+    Module,
+    Parameter,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
+    Threshold,
+)
+from .losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, Loss, MSELoss, NLLLoss
+from .optim import SGD, Adam, AdamW, Optimizer
+
+__all__ = ["Lowered", "lower", "read_groups"]
+
+ELEMENTWISE: dict[type[Module], Op] = {ReLU: Op.RELU, Sigmoid: Op.SIGMOID, Tanh: Op.TANH}
+PAIRWISE: dict[type[Loss], LossKind] = {
+    MSELoss: LossKind.MSE,
+    L1Loss: LossKind.L1,
+    BCELoss: LossKind.BCE,
+    BCEWithLogitsLoss: LossKind.BCE_WITH_LOGITS,
+}
+
+
+@dataclass
+class Lowered:
+    """A plan, and the parameters it speaks of by position."""
+
+    plan: Plan
+    parameters: list[Parameter]
+
+
+def lower(model: Module, loss_fn: Loss, optimizer: Optimizer, X: Array, y: Array) -> Lowered:
+    """The plan of a training.
+
+    Args:
+        X, y: its data, as `fit` has converted them.
+    Raises:
+        LoweringError: something that the engine has no words for, by name.
+    """
+    if X.ndim != 2:
+        raise LoweringError(f"inputs of shape {X.shape}: the engine takes (N, D)")
+    parameters: list[Parameter] = []
+    layers = _chain(model, X.shape[1], parameters)
+    dtypes = {p.dtype for p in parameters}
+    if not parameters or dtypes - {np.dtype(np.float32), np.dtype(np.float64)} or len(dtypes) > 1:
+        raise LoweringError("parameters of more than one dtype, or neither float32 nor float64")
+    dtype = parameters[0].dtype
+    if X.dtype != dtype:
+        raise LoweringError(f"inputs of {X.dtype} for a model of {dtype}")
+    outputs = layers[-1].outputs
+    loss = _loss_plan(loss_fn, outputs, dtype, y)
+    wanted = (len(X),) if loss.by_index else (len(X), outputs)
+    if y.shape != wanted:
+        raise LoweringError(f"targets of shape {y.shape} where the engine takes {wanted}")
+    rule, groups = read_groups(optimizer, parameters)
+    return Lowered(Plan(dtype, layers, loss, rule, groups, [p.shape for p in parameters]), parameters)
+
+
+def _modules(module: Module) -> list[Module]:
+    if module._hooks:
+        raise LoweringError(f"a forward hook on {type(module).__name__}")
+    if type(module) in (Sequential, MLP):
+        return [inner for child in module for inner in _modules(child)]  # type: ignore[attr-defined]
+    return [module]
+
+
+def _chain(model: Module, features: int, parameters: list[Parameter]) -> list[Layer]:
+    """The model as layers; `parameters` is filled in the order of their use."""
+    layers: list[Layer] = []
+
+    def position(parameter: Parameter | None) -> int:
+        if parameter is None:
+            return -1
+        for i, known in enumerate(parameters):
+            if known is parameter:
+                return i
+        parameters.append(parameter)
+        return len(parameters) - 1
+
+    for module in _modules(model):
+        if type(module) is Linear:
+            if module.in_features != features:
+                raise LoweringError(f"{module} after {features} features")
+            weight, bias = position(module.weight), position(module.bias)
+            if module.weight.shape != (module.out_features, features):
+                raise LoweringError(f"{module} with a weight of shape {module.weight.shape}")
+            layers.append(Layer(Op.LINEAR, features, module.out_features, weight, bias))
+            features = module.out_features
+        elif type(module) in ELEMENTWISE:
+            layers.append(Layer(ELEMENTWISE[type(module)], features, features))
+        elif type(module) is LeakyReLU:
+            layers.append(Layer(Op.LEAKY_RELU, features, features, a=module.negative_slope))
+        elif type(module) is Threshold:
+            layers.append(Layer(Op.THRESHOLD, features, features, a=module.threshold, b=module.value))
+        elif type(module) is Dropout:
+            if module.p > 0:
+                layers.append(_dropout(module.p, features))
+        elif type(module) in (Softmax, LogSoftmax):
+            if module.dim not in (-1, 1):  # type: ignore[attr-defined]
+                raise LoweringError(f"{module}: the engine takes it over the features, dim=1")
+            op = Op.SOFTMAX if type(module) is Softmax else Op.LOG_SOFTMAX
+            layers.append(Layer(op, features, features))
+        elif type(module) is not Identity:
+            raise LoweringError(f"{type(module).__name__}, a module that the engine does not know")
+    if not any(layer.op == Op.LINEAR for layer in layers):
+        raise LoweringError("a model without a Linear layer")
+    return layers
+
+
+def _dropout(p: float, features: int) -> Layer:
+    if p == 1:
+        return Layer(Op.DROPOUT, features, features, a=-1.0)
+    return Layer(Op.DROPOUT, features, features, a=1 - p, b=float(F.dropout_factor(np.ones(()), p)))
+
+
+def _loss_plan(loss_fn: Loss, outputs: int, dtype: np.dtype[Any], y: Array) -> LossPlan:
+    kind = type(loss_fn)
+    name = kind.__name__
+    mean = loss_fn.reduction == "mean"
+    ones = np.ones(outputs, dtype)
+    if loss_fn.reduction == "none":
+        raise LoweringError(f"{name} with reduction='none'")
+    if kind in PAIRWISE:
+        weight = _each_output(name, "weight", getattr(loss_fn, "weight", None), ones)
+        pos_weight = _each_output(name, "pos_weight", getattr(loss_fn, "pos_weight", None), ones)
+        cut = 0.0 if kind is BCEWithLogitsLoss else 0.5
+        return LossPlan(PAIRWISE[kind], mean, weight, pos_weight, cut=cut)
+    if not isinstance(loss_fn, (NLLLoss, CrossEntropyLoss)) or kind not in (NLLLoss, CrossEntropyLoss):
+        raise LoweringError(f"{name}, a loss that the engine does not know")
+    weight = _each_output(name, "weight", loss_fn.weight, ones)
+    ignored, smoothing = loss_fn.ignore_index, 0.0
+    code = LossKind.NLL
+    if isinstance(loss_fn, CrossEntropyLoss):
+        smoothing = loss_fn.label_smoothing
+        code = LossKind.CROSS_ENTROPY_PROBABILITIES if y.dtype.kind == "f" else LossKind.CROSS_ENTROPY
+    return LossPlan(code, mean, weight, ones, ignored, smoothing, cut=None)
+
+
+def _each_output(loss: str, name: str, value: Any, ones: Array) -> Array:
+    """A weight as one number for each output."""
+    if value is None:
+        return ones
+    array = np.asarray(value, ones.dtype)
+    try:
+        return np.broadcast_to(array.reshape(array.shape[-1:]), ones.shape).copy()
+    except ValueError:
+        raise LoweringError(
+            f"{loss} with a {name} of shape {array.shape}, which differs from row to row"
+        ) from None
+
+
+def read_groups(optimizer: Optimizer, parameters: list[Parameter]) -> tuple[Rule, list[Group]]:
+    """The optimizer's rule and hyperparameters as they stand."""
+    kind = type(optimizer)
+    if kind not in (SGD, Adam, AdamW):
+        raise LoweringError(f"{kind.__name__}, an optimizer that the engine does not know")
+    positions = {id(p): i for i, p in enumerate(parameters)}
+    decoupled = {bool(g.get("decoupled_weight_decay", False)) for g in optimizer.param_groups}
+    if len(decoupled) > 1:
+        raise LoweringError(f"{kind.__name__} with decoupled_weight_decay in some groups only")
+    rule = Rule.SGD if kind is SGD else Rule.ADAMW if decoupled.pop() else Rule.ADAM
+    groups = []
+    for group in optimizer.param_groups:
+        if rule == Rule.SGD:
+            names = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
+            numbers = [float(group[name]) for name in names]
+        else:
+            numbers = [float(group[name]) for name in ("lr", "eps", "weight_decay", "amsgrad", "maximize")]
+            numbers[1:1] = map(float, group["betas"])
+        known = [positions[id(p)] for p in group["params"] if id(p) in positions]
+        groups.append(Group(known, numbers))
+    return rule, groups

@@ -1,0 +1,213 @@
+"""The compiled loop: whole epochs in one call of `scratchnn.engine`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..checks import Array
+from ..data import DataLoader, TensorDataset
+from ..engine.plan import LoweringError, Rule
+from ..engine.run import Diverged, NoProbability, Run
+from ..layers import Module
+from ..losses import Loss
+from ..lowering import lower, read_groups
+from ..optim import Optimizer
+from ..random import default_generator, rand
+from .door import _Accuracy
+from .numpy_engine import Batches, Block, Metrics, NumpyEngine
+
+__all__ = ["LoweringError", "NumbaEngine"]
+
+CALL_SECONDS = 0.1  # one compiled call: what Ctrl-C waits for at most
+BLOCK_SECONDS = 0.25  # one `run`: how often progress is shown
+ORDER_BYTES = 2**24  # orders drawn ahead
+DRAW_BYTES = 2**23  # dropout's draws for one call
+STATE_NAMES = {
+    Rule.SGD: ("momentum_buffer",),
+    Rule.ADAM: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
+    Rule.ADAMW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
+}
+
+
+class NumbaEngine:
+    """The same run as `NumpyEngine`, compiled.
+
+    Raises:
+        LoweringError: something that the engine cannot express, by name.
+    """
+
+    def __init__(
+        self, model: Module, loss_fn: Loss, optimizer: Optimizer, batches: Batches, metrics: Metrics
+    ) -> None:
+        self.optimizer = optimizer
+        self.loader, X, y = _source(batches)
+        for name, metric in metrics.items():
+            if not isinstance(metric, _Accuracy):
+                raise LoweringError(f"the metric {name}, a function of its own")
+        self.names = list(metrics)
+        lowered = lower(model, loss_fn, optimizer, X, y)
+        self.parameters = lowered.parameters
+        rows, batch, ordered = len(X), len(X), False
+        if self.loader is not None:
+            batch, ordered = min(self.loader.batch_size, rows), self.loader.shuffle
+            rows = min(rows, len(self.loader) * self.loader.batch_size)
+        if rows == 0:
+            raise LoweringError("an epoch without a whole batch")
+        self.engine = Run(lowered.plan, X, y, batch, rows, ordered, bool(metrics))
+        self.compile_seconds = self.engine.compile_seconds
+        if self.engine.draws and self.loader is not None and self.loader.generator is default_generator:
+            raise LoweringError("a DataLoader and a Dropout that draw from one generator in turns")
+        # The textbook's loop, for the error that it raises where the engine stops short.
+        self.by_hand = NumpyEngine(model, loss_fn, optimizer, batches, metrics)
+
+    def run(self, epochs: int) -> Block:
+        """As many epochs as fit into a quarter of a second, at least one."""
+        engine = self.engine
+        epochs = min(epochs, self._epochs_ahead())
+        steps = epochs * engine.steps_an_epoch
+        losses = np.zeros(steps, engine.plan.dtype)
+        decided = np.zeros((steps if self.names else 0, 2))
+        order = self._orders(epochs)
+        self._load()
+        diverged = None
+        step = 0
+        try:
+            while step < steps:
+                here = min(step + self._steps_at_once(), steps)
+                engine.advance(step, here, order, self._draws(step, here), losses, decided)
+                step = here
+        except Diverged as stop:
+            diverged = stop.step
+        except NoProbability:
+            pass
+        finally:
+            self._store()
+        if step < steps and diverged is None:
+            self._raise_by_hand()
+        return self._block(losses, decided, epochs, diverged)
+
+    def undo(self) -> None:
+        """Put model and optimizer back to what they held when the last finite loss was computed."""
+        self.engine.undo()
+        self._store()
+
+    def _block(self, losses: Array, decided: Array, epochs: int, diverged: int | None) -> Block:
+        engine = self.engine
+        samples = np.full(engine.steps_an_epoch, engine.batch)
+        samples[-1] = engine.rows - engine.batch * (engine.steps_an_epoch - 1)
+        if diverged is not None:
+            whole, within = divmod(diverged, engine.steps_an_epoch)
+            counts = [engine.steps_an_epoch] * whole + [within + 1]
+            return Block(losses[: diverged + 1], counts, np.tile(samples, whole + 1), {}, diverged)
+        metrics = {}
+        if self.names:
+            with np.errstate(invalid="ignore"):
+                shares = (decided[:, 0] / decided[:, 1]).reshape(epochs, -1)
+            means = [float(mean) for mean in np.average(shares, axis=1, weights=samples)]
+            metrics = {name: list(means) for name in self.names}
+        return Block(losses, [engine.steps_an_epoch] * epochs, np.tile(samples, epochs), metrics)
+
+    # ---- how much at once -------------------------------------------------------------------------
+
+    def _epochs_ahead(self) -> int:
+        engine = self.engine
+        if engine.draws:
+            return 1  # the masks of an epoch are drawn before the next one's order
+        ahead = int(BLOCK_SECONDS / (engine.seconds_a_step * engine.steps_an_epoch))
+        if engine.ordered:
+            ahead = min(ahead, ORDER_BYTES // (8 * engine.rows))
+        return max(1, min(ahead, 100_000))
+
+    def _steps_at_once(self) -> int:
+        engine = self.engine
+        steps = int(CALL_SECONDS / engine.seconds_a_step)
+        if engine.draws:
+            steps = min(steps, DRAW_BYTES // (8 * engine.draws * engine.batch))
+        return max(1, steps)
+
+    # ---- randomness -------------------------------------------------------------------------------
+
+    def _orders(self, epochs: int) -> Array:
+        """The rows of so many epochs, one after another; draws what the loader draws."""
+        from ..engine.orders import permutation_from_words, seeded_permutations
+
+        loader, nothing = self.loader, np.empty(0, np.int64)
+        if loader is None:
+            return nothing
+        generator = loader.generator or default_generator
+        if not loader.shuffle:
+            generator.words64(epochs)  # an epoch's base seed
+            return nothing
+        if loader.generator is None:
+            seeds = generator.words64(2 * epochs)[1::2]  # the base seed, then the order's
+            orders = seeded_permutations(seeds, len(loader.dataset))
+            return np.ascontiguousarray(orders[:, : self.engine.rows]).reshape(-1)
+        return np.concatenate([loader.order(permutation_from_words) for _ in range(epochs)])
+
+    def _draws(self, first: int, last: int) -> Array:
+        """Uniform numbers for dropout, in the order in which the layers draw them."""
+        engine = self.engine
+        if not engine.draws:
+            return np.empty(0)
+        return rand((engine.rows_before(last) - engine.rows_before(first)) * engine.draws, dtype=np.float64)
+
+    # ---- to and from the model and the optimizer --------------------------------------------------
+
+    def _load(self) -> None:
+        """Take over what parameters, hyperparameters and state are now: a callback may have changed them."""
+        engine, plan = self.engine, self.engine.plan
+        plan.rule, plan.groups = read_groups(self.optimizer, self.parameters)
+        made = []
+        engine.state[:] = 0
+        for position, parameter in enumerate(self.parameters):
+            engine.view(engine.parameters, position)[...] = parameter.data
+            entries: dict[str, Any] = self.optimizer.state.get(parameter, {})
+            for slot, name in enumerate(STATE_NAMES[plan.rule]):
+                if name in entries:
+                    engine.view(engine.state, position, slot)[...] = entries[name]
+            made.append(
+                int("momentum_buffer" in entries) if plan.rule == Rule.SGD else int(entries.get("step", 0))
+            )
+        self.made_before = made
+        engine.set_stretches(made)
+
+    def _store(self) -> None:
+        """Leave parameters, gradients and state where the textbook's loop leaves them."""
+        engine, plan = self.engine, self.engine.plan
+        moved = {p: group.numbers for group in plan.groups for p in group.parameters}
+        for position, parameter in enumerate(self.parameters):
+            if not engine.made or position not in moved:
+                continue
+            parameter.data[...] = engine.view(engine.parameters, position)
+            parameter.grad = engine.view(engine.gradients, position).copy()
+            numbers = moved[position]
+            if plan.rule == Rule.SGD:
+                if numbers[1] != 0:
+                    buffer = engine.view(engine.state, position).copy()
+                    self.optimizer.state[parameter]["momentum_buffer"] = buffer
+                continue
+            entries = self.optimizer.state[parameter]
+            entries["step"] = np.array(self.made_before[position] + engine.made, np.float32)
+            amsgrad = numbers[5] != 0
+            for slot, name in enumerate(STATE_NAMES[plan.rule][: 3 if amsgrad else 2]):
+                entries[name] = engine.view(engine.state, position, slot).copy()
+
+    def _raise_by_hand(self) -> None:
+        self.by_hand.run(1)
+        raise ValueError("BCELoss needs probabilities; end the model in Sigmoid, or use BCEWithLogitsLoss")
+
+
+def _source(batches: Batches) -> tuple[DataLoader | None, Array, Array]:
+    """(loader or None for one full batch, X, y)."""
+    if isinstance(batches, DataLoader):
+        if type(batches) is not DataLoader or type(batches.dataset) is not TensorDataset:
+            raise LoweringError("data from a loader or a dataset of its own")
+        X, y = batches.dataset.tensors
+        return batches, X, y
+    if isinstance(batches, list) and len(batches) == 1:
+        return (None, *batches[0])
+    raise LoweringError(
+        "data as an iterable of batches; a DataLoader over a TensorDataset, or (X, y), compiles"
+    )
