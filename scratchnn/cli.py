@@ -101,6 +101,26 @@ def circles(
     run_study("circles", ctx.params)
 
 
+@study.command()
+def sine(
+    ctx: typer.Context,
+    epochs: Epochs = 20_000,
+    lr: LearningRate = 0.01,
+    batch_size: FullBatch = None,
+    hidden: Hidden = 10,
+    seed: Seed = 0,
+    dtype: DType = "float32",
+    reference: Reference = True,
+    device: Device = "cpu",
+    out: Out = Path("studies-out/sine"),
+    play: Play = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Fit a fading wave: 1-10-1, Sigmoid, MSELoss, Adam."""
+    run_study("sine", ctx.params)
+
+
 def run_study(name: str, options: dict[str, Any]) -> None:
     """Run a study with the options of its command, and end as this module's docstring says."""
     settings = dict(options)

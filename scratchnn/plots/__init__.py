@@ -17,7 +17,7 @@ from .diagram import network_diagram
 from .epochs import curves, history
 from .grid import curve_grid
 from .hidden import decision_lines, hidden_regions
-from .line import binary_prediction, curve_fit, staircase, threshold_places, thresholds
+from .line import binary_prediction, curve_fit, curve_fits, staircase, threshold_places, thresholds
 from .look import panels, save
 from .plane import decision_regions, points, probabilities, probability, train_and_test
 from .responses import hidden_activations, hidden_responses, hidden_triples
@@ -28,6 +28,7 @@ __all__ = [
     "binary_prediction",
     "confusion_matrix",
     "curve_fit",
+    "curve_fits",
     "curve_grid",
     "curves",
     "decision_lines",

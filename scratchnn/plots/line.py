@@ -4,10 +4,12 @@ N points, H hidden units. Unit j answers f(w_j x + b_j), so it switches at x = -
 larger x where w_j > 0, on towards smaller x where w_j < 0.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from scratchnn.checks import Array
 from scratchnn.layers import Linear, Module, Sequential, Sigmoid
@@ -16,7 +18,7 @@ from .hidden import first_linear, lines
 from .look import BLACK, BLUE, GREEN, GREY, PANEL, TEXT, VERMILION, axes_or_new, label_axes, new_figure
 from .plane import evaluating
 
-__all__ = ["binary_prediction", "curve_fit", "staircase", "threshold_places", "thresholds"]
+__all__ = ["binary_prediction", "curve_fit", "curve_fits", "staircase", "threshold_places", "thresholds"]
 
 SIDE = 801  # places at which a curve is drawn
 WIDE = 1.6 * PANEL[0]
@@ -45,6 +47,27 @@ def curve_fit(
     places = _places(x)
     ax.plot(places, _answers(model, places, "curve_fit"), color=VERMILION, linewidth=2.2, label=name)
     return _finish(ax, title)
+
+
+def curve_fits(fits: Mapping[str, tuple[Any, Array, Array]]) -> Figure:
+    """Draw `curve_fit` for several models, one below the other.
+
+    Args:
+        fits: {title: (model, x, y)}.
+    Raises:
+        ValueError: without fits, or as `curve_fit`.
+    """
+    if not fits:
+        raise ValueError("curve_fits got no fits; it needs {title: (model, x, y)}")
+    figure = new_figure(WIDE, 0.5 + 0.58 * PANEL[1] * len(fits))
+    panels = figure.subplots(len(fits), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, (title, (model, x, y)) in zip(panels, fits.items(), strict=True):
+        curve_fit(model, x, y, ax=panel, title=title)
+        if panel is not panels[-1]:
+            panel.set_xlabel("")
+            panel.get_legend().remove()
+    panels[-1].legend(ncols=4, **{**BELOW, "bbox_to_anchor": (0.5, -0.25)})
+    return figure
 
 
 def thresholds(

@@ -13,7 +13,7 @@ from .lesson import StudyError, StudyResult
 
 __all__ = ["NAMES", "StudyError", "StudyResult", "load"]
 
-NAMES = ("moons", "circles")
+NAMES = ("moons", "circles", "sine")
 
 
 def load(name: str) -> Any:

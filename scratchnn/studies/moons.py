@@ -158,8 +158,8 @@ def run(
         lesson.answer(f'CrossEntropyLoss said it itself: "{warning}"')
     lesson.answer(
         "CrossEntropyLoss takes the softmax of what it is given. Given probabilities, the most decided "
-        f"answer it can get is (1, 0), and the softmax of that is only e/(e + 1) = {math.exp(-floor):.4f} for the "
-        f"right class. So a point that is perfectly right still costs log(1 + 1/e) = {floor:.4f}, and one "
+        f"answer it can get is (1, 0), and the softmax of that is only e/(e + 1) = {math.exp(-floor):.4f} for "
+        f"the right class. A point that is perfectly right still costs log(1 + 1/e) = {floor:.4f}, and one "
         f"that is perfectly wrong costs log(1 + e) = {floor + 1:.4f}, exactly 1 more. Once the network is "
         "sure of everything, its loss is the floor plus the share of mistakes: "
         f"{floor:.4f} + {mistakes:.4f} = {floor + mistakes:.4f}, where the run above ended at {last:.4f}. "
@@ -238,7 +238,7 @@ def _verdict(last: float, floor: float, plain: float, sure: list[float]) -> str:
         f"a mistake costs at most 1 more than a right answer, so the loss, {last - floor:.4f} above its "
         "floor, counts mistakes and little else, and the inner softmax is flat where the network is sure: it "
         "may be sure and wrong. On logits a mistake costs the more the surer it is, without limit; the loss "
-        f"ends at {plain:.4f} and the network learns to doubt. Of their wrong answers to the test points, the "
+        f"ends at {plain:.4f} and the network learns to doubt. Of their wrong answers on test points, the "
         f"first is {100 * sure[0]:.0f} % sure on average, the second {100 * sure[1]:.0f} %."
     )
 
@@ -289,7 +289,7 @@ def _play(
         xlabel="",
         ylabel="test accuracy",
     )
-    drawing.get_legend().set_loc("center")  # between the seeds that found both bends and those that did not
+    drawing.legend(loc="center")  # between the seeds that found both bends and those that did not
     lesson.picture("seeds", drawing, "Each dot is one network.")
     losses, accuracies = spreads[KINDS[0]]["train_loss"], spreads[KINDS[0]]["test_accuracy"]
     lesson.answer(
