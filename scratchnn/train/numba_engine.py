@@ -34,6 +34,8 @@ STATE_NAMES = {
 class NumbaEngine:
     """The same run as `NumpyEngine`, compiled.
 
+    One thing differs: parameters that the optimizer does not have get no `grad` (there it piles up, unused).
+
     Raises:
         LoweringError: something that the engine cannot express, by name.
     """
