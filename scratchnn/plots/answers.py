@@ -14,7 +14,6 @@ from .look import (
     BLACK,
     BLUE,
     PANEL,
-    TEXT,
     VERMILION,
     axes_or_new,
     class_numbers,
@@ -22,7 +21,7 @@ from .look import (
     new_figure,
     tint,
 )
-from .plane import LEGEND_MARKER, Extent, Model, evaluating, plane, points
+from .plane import Extent, Model, evaluating, plane, points
 
 
 def region(
@@ -84,17 +83,15 @@ def predicted_against_actual(
         )
     predicted = _predicted(model, x, threshold)
     wrong = predicted != actual
-    figure = new_figure(2.5 * PANEL[0], 1.1 * PANEL[1])
+    figure = new_figure(2.1 * PANEL[0], 1.1 * PANEL[1])
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
-    points(x, actual, ax=panels[0], names=names, title=f"Actual: {len(x):,} points")
+    points(x, actual, ax=panels[0], names=names, title=f"Actual, {len(x):,} points")
     points(x, predicted, ax=panels[1], names=names, title="Predicted")
-    panels[2].scatter(*x[~wrong].T, s=4, c="#cccccc", linewidths=0, label="right", zorder=2)
+    panels[2].scatter(*x[~wrong].T, s=4, c="#cccccc", linewidths=0, zorder=2)
     size = float(np.clip(9000 / max(1, int(wrong.sum())), 6, 36))
-    panels[2].scatter(*x[wrong].T, s=size, c=BLACK, marker="x", linewidths=0.9, label="wrong", zorder=3)
+    panels[2].scatter(*x[wrong].T, s=size, c=BLACK, marker="x", linewidths=0.9, zorder=3)
     panels[2].set_aspect("equal", adjustable="box")
-    label_axes(panels[2], "first input $x_1$", "", f"Wrong: {int(wrong.sum()):,}")
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "borderpad": 0}
-    panels[2].legend(**below, ncols=2, frameon=False, fontsize=TEXT, markerscale=LEGEND_MARKER / size**0.5)
+    label_axes(panels[2], "first input $x_1$", "", f"Wrong (crosses): {int(wrong.sum()):,}")
     panels[1].set_ylabel("")
     if title:
         figure.suptitle(title, x=0.01, ha="left")

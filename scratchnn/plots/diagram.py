@@ -16,8 +16,7 @@ from .look import BLACK, BLUE, TEXT, TITLE, VERMILION, new_figure
 MOST_UNITS = 16  # in a layer
 MOST_LAYERS = 6
 THICKEST, THINNEST = 7.0, 0.4  # points
-COLUMN = 2.0  # how far apart layers stand; units of a layer stand 1 apart
-RADIUS = 0.28
+COLUMN = 2.0  # how far apart layers stand, at least; units of a layer stand 1 apart
 
 
 def network_diagram(model: Any, *, ax: Axes | None = None, title: str | None = None) -> Axes:
@@ -43,29 +42,29 @@ def network_diagram(model: Any, *, ax: Axes | None = None, title: str | None = N
             f"network_diagram got layers of {', '.join(map(str, sizes))} units; it draws at most "
             f"{MOST_UNITS} units a layer and {MOST_LAYERS} layers"
         )
-    places = [_column(at, size) for at, size in enumerate(sizes)]
+    apart = max(COLUMN, 0.3 * max(sizes))
+    thickest = THICKEST * min(1.0, 5 / max(sizes))  # many lines must leave room for each other
+    places = [_column(at * apart, size) for at, size in enumerate(sizes)]
     top = max(column[0, 1] for column in places) + 1.15
     if ax is None:
         tall = max(2.2, top + max(-column[-1, 1] for column in places) + 1.5)
-        ax = new_figure(2.3 * (len(sizes) - 1) + 2.6, 0.75 * tall + 1.2).subplots()
+        ax = new_figure(1.1 * apart * (len(sizes) - 1) + 1.2, 0.75 * tall + 1.2).subplots()
     for at, linear in enumerate(linears):
         bias = None if linear.bias is None else linear.bias.data
         weights = np.abs(linear.weight.data)
         largest = max(float(weights.max()), 0.0 if bias is None else float(np.abs(bias).max())) or 1.0
         for to, row in enumerate(linear.weight.data):
             for start, weight in enumerate(row):
-                _edge(ax, places[at][start], places[at + 1][to], float(weight), largest)
+                _edge(ax, places[at][start], places[at + 1][to], thickest * float(weight) / largest)
         if bias is not None:
-            corner = np.array([COLUMN * (at + 0.15), top])
+            corner = np.array([apart * (at + 0.15), top])
             for to, weight in enumerate(bias):
-                _edge(ax, corner, places[at + 1][to], float(weight), largest)
+                _edge(ax, corner, places[at + 1][to], thickest * float(weight) / largest)
             ax.plot(*corner, marker="s", markersize=21, color="#dddddd", markeredgecolor=BLACK, zorder=3)
             ax.text(corner[0], corner[1], "1", ha="center", va="center", fontsize=TEXT, zorder=4)
-        middle = COLUMN * (at + 0.5)
-        text = f"layer {at + 1}\nthickest = {largest:.3g}"
-        ax.annotate(
-            text, (middle, min(c[-1, 1] for c in places) - 0.55), ha="center", va="top", fontsize=TEXT
-        )
+        middle, low = apart * (at + 0.5), min(column[-1, 1] for column in places) - 0.55
+        ax.text(middle, low, f"layer {at + 1}\nthickest: {largest:.3g}", ha="center", va="top", fontsize=TEXT)
+        ax.plot(middle, low - 0.6, alpha=0)  # room for that
     letters = ["x", *["h" if len(sizes) < 4 else f"h^{{({at})}}" for at in range(1, len(sizes) - 1)], "y"]
     for column, letter in zip(places, letters, strict=True):
         for unit, place in enumerate(column, start=1):
@@ -87,12 +86,13 @@ def network_diagram(model: Any, *, ax: Axes | None = None, title: str | None = N
     return ax
 
 
-def _column(at: int, size: int) -> Array:
-    """(size, 2) where the units of layer `at` stand, the first one on top."""
-    return np.stack([np.full(size, COLUMN * at), (size - 1) / 2 - np.arange(size)], axis=1)
+def _column(across: float, size: int) -> Array:
+    """(size, 2) where the units of a layer stand, the first one on top."""
+    return np.stack([np.full(size, across), (size - 1) / 2 - np.arange(size)], axis=1)
 
 
-def _edge(ax: Axes, start: Array, end: Array, weight: float, largest: float) -> None:
-    width = max(THINNEST, THICKEST * abs(weight) / largest)
-    line = {"color": VERMILION} if weight >= 0 else {"color": BLUE, "linestyle": (0, (3, 1))}
+def _edge(ax: Axes, start: Array, end: Array, weight: float) -> None:
+    """A line `weight` points thick, dashed where it is negative."""
+    line: Any = {"color": VERMILION} if weight >= 0 else {"color": BLUE, "linestyle": (0, (3, 1))}
+    width = max(THINNEST, abs(weight))
     ax.plot(*np.stack([start, end], axis=1), linewidth=width, zorder=1, solid_capstyle="butt", **line)
