@@ -102,6 +102,53 @@ def circles(
 
 
 @study.command()
+def drawing(
+    ctx: typer.Context,
+    image: Annotated[
+        Path | None, typer.Option(help="Learn this picture: what is opaque in it, or else what is dark.")
+    ] = None,
+    drawing: Annotated[
+        str | None,
+        typer.Option(help="Learn this one: blob, ring, spiral, islands or letter.  [default: blob]"),
+    ] = None,
+    epochs: Epochs = 100,
+    lr: LearningRate = 0.01,
+    batch_size: BatchSize = 24,
+    hidden: Hidden = 4,
+    seed: Annotated[int, typer.Option(help="Seeds all that is random: points, weights and batches.")] = 0,
+    dtype: DType = "float32",
+    reference: Reference = True,
+    device: Device = "cpu",
+    out: Out = Path("studies-out/drawing"),
+    play: Play = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Learn the outline of a picture from points of it: 2-4-1, Sigmoid, BCELoss, Adam."""
+    run_study("drawing", ctx.params)
+
+
+@study.command()
+def rings(
+    ctx: typer.Context,
+    epochs: Epochs = 10_000,
+    lr: LearningRate = 1e-3,
+    batch_size: FullBatch = None,
+    hidden: Annotated[int, typer.Option(help="Units in the network that PyTorch trains too.")] = 3,
+    seed: Seed = 0,
+    dtype: DType = "float32",
+    reference: Reference = True,
+    device: Device = "cpu",
+    out: Out = Path("studies-out/rings"),
+    play: Play = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Close a ring around a disc: 2-H-1 for H = 1, 2, 3, 5, Sigmoid, BCELoss, Adam, full batch."""
+    run_study("rings", ctx.params)
+
+
+@study.command()
 def sine(
     ctx: typer.Context,
     epochs: Epochs = 20_000,

@@ -13,7 +13,7 @@ from .lesson import StudyError, StudyResult
 
 __all__ = ["NAMES", "StudyError", "StudyResult", "load"]
 
-NAMES = ("moons", "circles", "sine")
+NAMES = ("moons", "circles", "drawing", "rings", "sine")
 
 
 def load(name: str) -> Any:
