@@ -158,8 +158,8 @@ def run(
         lesson.answer(f'CrossEntropyLoss said it itself: "{warning}"')
     lesson.answer(
         "CrossEntropyLoss takes the softmax of what it is given. Given probabilities, the most decided "
-        f"answer it can get is (1, 0), and the softmax of that is only e/(e + 1) = {math.exp(-floor):.4f} for "
-        f"the right class. A point that is perfectly right still costs log(1 + 1/e) = {floor:.4f}, and one "
+        f"answer it can get is (1, 0), and the softmax of that is e/(e + 1) = {math.exp(-floor):.4f} for the "
+        f"right class. A point that is perfectly right still costs log(1 + 1/e) = {floor:.4f}, and one "
         f"that is perfectly wrong costs log(1 + e) = {floor + 1:.4f}, exactly 1 more. Once the network is "
         "sure of everything, its loss is the floor plus the share of mistakes: "
         f"{floor:.4f} + {mistakes:.4f} = {floor + mistakes:.4f}, where the run above ended at {last:.4f}. "

@@ -67,15 +67,15 @@ class Divide(snn.Module):
         return dy / self.scale
 
 
-def errors(model: Any, x: Array, y: Array) -> tuple[float, float]:
-    """How wrong the model is, left and right of 0: 0 is perfect, 1 is as bad as answering 0 everywhere."""
-    left = x < 0
-    difference = model(x) - y
-    return _relative(difference[left], y[left]), _relative(difference[~left], y[~left])
+def errors(model: Any, x: Array, y: Array, height: Array) -> tuple[float, float]:
+    """How far off the model is, left and right of 0, relative to the height of the wave at each point.
 
-
-def _relative(difference: Array, y: Array) -> float:
-    return float(np.sqrt(np.mean(difference * difference) / np.mean(y * y)))
+    0 is perfect, 1 is as bad as answering 0 everywhere.
+    """
+    off, wave = (model(x) - y) / height, y / height
+    halves = (x < 0, x >= 0)
+    left, right = (float(np.sqrt(np.mean(off[half] ** 2) / np.mean(wave[half] ** 2))) for half in halves)
+    return left, right
 
 
 def run(
@@ -152,12 +152,12 @@ def run(
     # Inside: every hidden unit is a step at one place.
     lesson.question("What does each hidden unit do?")
     places = plots.threshold_places(model)
-    heights = model[2].weight.data[0]
+    adds = model.state_dict()["2.weight"][0]  # what each unit adds to the output while it is on
     order = np.argsort(places[:, 0])
     lesson.table(
         ("unit", "switches at -b/w", "on to the", "adds"),
         [
-            (unit + 1, f"{places[unit, 0]:.3g}", _side(places[unit, 1]), f"{heights[unit]:+.3g}")
+            (unit + 1, f"{places[unit, 0]:.3g}", _side(places[unit, 1]), f"{adds[unit]:+.3g}")
             for unit in order
         ],
     )
@@ -183,10 +183,10 @@ def run(
         "The fit, and the prediction of the same weights with units that are 0 or 1: constant in pieces.",
     )
     lesson.answer(
-        f"The prediction becomes a staircase of {len(np.unique(binary))} levels, with a mean squared error of "
-        f"{binary_error:.3g} where the smooth units have {smooth_error:.3g}. The stairs show where the units "
-        "switch; the fit is made by the slopes between, where several units are half on at once and large "
-        "weights of both signs cancel."
+        f"The prediction becomes a staircase of {len(np.unique(binary))} levels, with a mean squared error "
+        f"of {binary_error:.3g} where the smooth units have {smooth_error:.3g}. The stairs show where the "
+        "units switch; the fit is made by the slopes between, where several units are half on at once and "
+        "large weights of both signs cancel."
     )
 
     # Why one side? If it is the scale of y, then turning the wave around turns the fit around ...
@@ -206,12 +206,12 @@ def run(
     snn.fit(scaled, loss_fn, adam, (x, y / scale), epochs, progress=not quiet)
 
     sides = {
-        "squared error": errors(model, x, y),
-        "the wave flipped": errors(turned, x, flipped),
-        "relative error": errors(fair, x, y),
+        "squared error": errors(model, x, y, scale),
+        "squared error, flipped": errors(turned, x, flipped, scale[::-1]),
+        "relative error": errors(fair, x, y, scale),
     }
     lesson.table(
-        ("error of the fit", "left half", "right half"),
+        ("loss", "left half off by", "right half off by"),
         [(name, f"{100 * left:.0f} %", f"{100 * right:.0f} %") for name, (left, right) in sides.items()],
     )
     fits = {
@@ -229,7 +229,7 @@ def run(
         "losses": {str(n): history.train_loss[n - 1] for n in milestones},
         "thresholds": places[:, 0],
         "directions": places[:, 1],
-        "output_weights": heights,
+        "output_weights": adds,
         "smooth_error": smooth_error,
         "binary_error": binary_error,
         "sides": {name: {"left": left, "right": right} for name, (left, right) in sides.items()},
@@ -249,28 +249,38 @@ def _side(direction: float) -> str:
 def _verdict(sides: dict[str, tuple[float, float]], y: Array) -> str:
     """What the three fits say about scale; the numbers decide."""
     (left, right), (turned_left, turned_right), (fair_left, fair_right) = sides.values()
-    turned_around = left < right and turned_right < turned_left
-    weight = float(np.max(y * y) / np.min(y * y)) if np.min(y * y) > 0 else np.inf
+    smallest = float(np.min(y * y))
+    weight = float(np.max(y * y)) / smallest if smallest else np.inf
     text = (
-        f"An error of 10 % costs {np.exp(2 * (9.9 + 10) / 8):.0f} times as much at "
-        "the left end as at the right end, because MSELoss squares what is left over and not its share. "
+        f"An error of 10 % costs {np.exp(2 * (9.9 + 10) / 8):.0f} times as much at the left end as at the "
+        "right end, because MSELoss squares what is left over, not its share. "
     )
-    if turned_around:
+    if left < right and turned_right < turned_left:
         text += "Flipped, the right side fits: it is the height of the wave that decides, not the side. "
     else:
-        text += "From this seed the flipped wave does not turn the fit around; --play asks a hundred seeds. "
+        text += "From this seed the flipped wave does not turn the fit around; --play asks many seeds. "
+    apart, fair_apart = (
+        max(a, b) / max(min(a, b), 1e-30) for a, b in ((left, right), (fair_left, fair_right))
+    )
+    text += (
+        "With every error divided by the height, exp(-x/8), before it is squared, the sides are "
+        f"{100 * fair_left:.0f} and {100 * fair_right:.0f} % off, a factor of {fair_apart:.1f} where it was "
+        f"{apart:.1f}: "
+    )
+    if fair_apart < 0.5 * apart:
+        text += "no side is favoured any more, and there are too few steps for both. "
+    else:
+        text += "there are too few steps for both sides, and this run still chose one. "
     return text + (
-        f"With errors counted relative to the height, exp(-x/8), the fits of both sides are "
-        f"{100 * fair_left:.0f} and {100 * fair_right:.0f} % off: nobody is favoured, and ten units are still "
-        f"too few for everything. (Relative to y itself, as one would first write it, the loss is hopeless: y "
-        f"passes through zero, and the points nearest to it would weigh {weight:.0e} times as much as the "
-        "highest.)"
+        "(Divided by y itself, as one would first write it, the loss is hopeless: y passes through zero, and "
+        f"the point nearest to it would weigh {weight:.0e} times as much as the highest.)"
     )
 
 
 def _play(lesson: Lesson, epochs: int, lr: float, batch_size: int | None, hidden: int) -> dict[str, Any]:
     """Every width from 100 seeds, and the flipped wave too: what is luck, and what is not?"""
     x, y = data(lesson.dtype)
+    height = amplitude(x)
     train = partial(
         train_many,
         loss_fn=snn.MSELoss(),
@@ -301,7 +311,7 @@ def _play(lesson: Lesson, epochs: int, lr: float, batch_size: int | None, hidden
     first, last = spreads[WIDTHS[0]], spreads[WIDTHS[-1]]
     lesson.answer(
         f"Each unit is one more step, and the median loss falls from {first['median']:.2f} with one unit to "
-        f"{last['median']:.2f} with {WIDTHS[-1]}. Luck counts as much: with {WIDTHS[-1]} units the worst seed "
+        f"{last['median']:.2f} with {WIDTHS[-1]}. Luck counts too: with {WIDTHS[-1]} units the worst seed "
         f"ends {last['most'] / last['least']:.1f} times as high as the best, as high as the median of "
         f"{_as_good_as(spreads, last['most'])} units. The loss has many valleys, and the weights that are "
         "drawn first decide in which one the run ends."
@@ -320,8 +330,8 @@ def _play(lesson: Lesson, epochs: int, lr: float, batch_size: int | None, hidden
         epochs=epochs,
     )
     both = {
-        "as it is": np.array([errors(each.model, x, y) for each in straight]),
-        "flipped": np.array([errors(each.model, x, flipped) for each in turned]),
+        "as it is": np.array([errors(each.model, x, y, height) for each in straight]),
+        "flipped": np.array([errors(each.model, x, flipped, height[::-1]) for each in turned]),
     }
     high_side = {"as it is": 0, "flipped": 1}
     shares = {
@@ -337,9 +347,9 @@ def _play(lesson: Lesson, epochs: int, lr: float, batch_size: int | None, hidden
         ],
     )
     lesson.answer(
-        f"As it is, the high side on the left fits better from {100 * shares['as it is']:.0f} % of the seeds; "
-        f"flipped, the high side on the right from {100 * shares['flipped']:.0f} %. (The errors in the table "
-        "are medians.)"
+        f"As it is, the high side, on the left, fits better from {100 * shares['as it is']:.0f} % of the "
+        f"seeds; flipped, the high side, on the right, from {100 * shares['flipped']:.0f} %. (The errors in "
+        "the table are medians.)"
     )
     return {
         "widths": {"losses": losses, "spread": spreads},
