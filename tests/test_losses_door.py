@@ -118,6 +118,12 @@ def test_bce_ranges(wrong: float) -> None:
         BCELoss()(fine, bad)
 
 
+def test_bce_takes_exactly_0_and_1() -> None:
+    exact = np.array([0.0, 1.0])
+    assert BCELoss()(exact, exact) == 0
+    assert BCELoss()(exact, exact[::-1]) == 100
+
+
 def test_bce_nan() -> None:
     fine, bad = np.array([0.25, 0.5]), np.array([np.nan, 0.5])
     with pytest.raises(ValueError, match="got a target of nan"):
