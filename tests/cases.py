@@ -168,6 +168,12 @@ def size(dy: Any, *_: Any) -> tuple[Any, ...]:
     return (np.abs(dy),)
 
 
+def of_tanh(dy: Any, x: Any) -> tuple[Any, ...]:
+    # The slope has all its digits, given y; y itself is rounded, and near 1 that moves the slope by eps.
+    y = np.tanh(np.float64(x))
+    return (np.abs(dy) * ((1 - y) * (1 + y) + 0.25 * np.abs(y)),)
+
+
 def of_softmax(dy: Any, x: Any, axis: int) -> tuple[Any, ...]:
     y = F.softmax(np.float64(x), axis)
     reach = np.maximum(1, np.abs(np.float64(x) - np.float64(x).max(axis=axis, keepdims=True)))
@@ -251,7 +257,7 @@ CASES = [
     Case("leaky_relu", T.leaky_relu, with_options(0.3), size, exact=True),
     Case("threshold", T.threshold, with_options(0.5, -2.0), size, exact=True),
     Case("sigmoid", torch.sigmoid, one, size),
-    Case("tanh", torch.tanh, one, size),
+    Case("tanh", torch.tanh, one, of_tanh),
     Case("softmax", T.softmax, along_axis, of_softmax),
     Case("log_softmax", T.log_softmax, along_axis, of_log_softmax),
     Case("dropout", lambda x, factor: x * factor, dropped, lambda dy, x, f: (np.abs(dy * f),), exact=True),

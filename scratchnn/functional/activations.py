@@ -124,9 +124,10 @@ def tanh_vjp(dy: Array, y: Array) -> Array:
     """Backpropagate through `tanh`.
 
     With sinh' = cosh and cosh' = sinh: dy/dx = (cosh^2 - sinh^2) / cosh^2 = 1 - y^2. So
-        dx = dy (1 - y^2)
+        dx = dy (1 - y) (1 + y)
     """
-    return dy * (1 - y * y)
+    # 1 - y * y would round y * y first and lose every digit near |y| = 1.
+    return dy * ((1 - y) * (1 + y))
 
 
 def softmax(x: Array, axis: int) -> Array:
