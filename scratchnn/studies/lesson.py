@@ -209,9 +209,9 @@ class Lesson:
 
     def where_the_pictures_are(self) -> None:
         if self.pictures:
-            self.say("Pictures")
+            self.console.print("Pictures", markup=False)
             for picture in self.pictures:
-                self.say(f"  {picture}")
+                self.console.print(f"  {picture}", markup=False)
 
     # ---------------------------------------------------------------- training
 
@@ -299,8 +299,9 @@ class Lesson:
         with self.console.status("PyTorch trains the same network ...", refresh_per_second=4):
             self.parity = self.witness.judge(self.history)
         report = self.parity
-        self.record.append(("judge",))
-        self.say(f"The same program by PyTorch, from the same seed ({report.device}, {report.dtype})")
+        text = f"The same program by PyTorch, from the same seed ({report.device}, {report.dtype})"
+        self.record.append(("judge", text))
+        self.console.print(text, markup=False)
         self.console.print(parity_table(report))
         if report.parted:
             self.say(f"  {report.parted}")
