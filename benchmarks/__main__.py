@@ -107,9 +107,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="How fast scratchnn trains, beside its peers."
     )
-    parser.add_argument(
-        "questions", nargs="*", choices=QUESTIONS, metavar="QUESTION", help=", ".join(QUESTIONS)
-    )
+    parser.add_argument("questions", nargs="*", type=_question, metavar="QUESTION", help=", ".join(QUESTIONS))
     parser.add_argument("--quick", action="store_true", help="go through it in seconds; figures mean nothing")
     parser.add_argument("--page", action="store_true", help="write docs/benchmarks.md from the last figures")
     parser.add_argument(
@@ -132,6 +130,12 @@ def _positive(kind: type) -> Any:
         return value
 
     return positive
+
+
+def _question(text: str) -> str:
+    if text not in QUESTIONS:
+        raise argparse.ArgumentTypeError(f"no question {text}; there are {', '.join(QUESTIONS)}")
+    return text
 
 
 def _peers(text: str) -> str:

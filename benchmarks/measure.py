@@ -48,7 +48,8 @@ class Check:
     """How a peer's parameters lie beside PyTorch's after `steps` steps.
 
     Attributes:
-        difference: the largest, absolute (for rule "loss": of the final losses, relative). allowed: that.
+        difference: the largest, absolute; for rule "loss", that of the final losses, as a fraction of what
+            PyTorch's loss has changed. allowed: the most it may be.
         rule: "parameters" or "loss". note: why the rule is not the usual one.
     """
 
@@ -191,8 +192,8 @@ class Judge:
         if len(losses) == self.steps and not np.allclose(losses, self.run.losses, rtol=LOSS_RTOL):
             raise Unavailable("the losses it recorded are not PyTorch's")
         if band is not None:
-            loss = self.task.loss(self.run.parameters)
-            difference = abs(self.task.loss(run.parameters) / loss - 1)
+            start, end = self.task.loss(self.task.start), self.task.loss(self.run.parameters)
+            difference = abs(self.task.loss(run.parameters) - end) / abs(start - end)
             return Check(self.steps, difference, band, "loss", why_band)
         difference = largest_difference(run.parameters, self.run.parameters)
         scale = max(1.0, *(float(np.abs(p).max()) for p in self.run.parameters))

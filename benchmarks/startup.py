@@ -47,7 +47,7 @@ for first in range(0, len(x), 64):
     optimizer.step()
 """
 
-# (name, what is timed, key of the peer, program, with an empty cache of compiled code)
+# (what is timed, key of the peer, program, with an empty cache of compiled code)
 PROGRAMS = (
     ("import numpy", "numpy", CLOCK + "import numpy" + STOP, False),
     ("import scratchnn", "numba", CLOCK + "import scratchnn" + STOP, False),
@@ -88,7 +88,8 @@ def measure(settings: Settings) -> list[Result]:
 
 
 def _result(name: str, key: str, status: str, reason: str = "") -> Result:
-    return Result("startup", name, "in a new process", key, PEERS[key][0], status, reason)
+    label = "NumPy" if key == "numpy" else PEERS[key][0]
+    return Result("startup", name, "in a new process", key, label, status, reason)
 
 
 def _seconds(program: str, cold: bool) -> float | str:

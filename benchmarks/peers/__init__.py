@@ -45,7 +45,8 @@ class Peer:
     Attributes:
         compile_seconds: spent on compiling before the first run.
         band: None: the parameters must be PyTorch's within rounding. Else the final loss must be
-            PyTorch's within this fraction, for a peer whose update rule differs; `why_band` says how.
+            PyTorch's within this fraction of what training has changed it by, for a peer whose update
+            rule differs; `why_band` says how.
     """
 
     task: Task

@@ -27,8 +27,9 @@ TRIAL_SECONDS = 0.05
 def load_jax(threads: int) -> Any:
     """JAX on the CPU with this many threads."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    if threads == 1:
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD}".strip()
+    flags = os.environ.get("XLA_FLAGS", "")
+    if threads == 1 and ONE_THREAD not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {ONE_THREAD}".strip()
     import jax
 
     return jax
