@@ -31,6 +31,7 @@ from .layers import (
     Threshold,
 )
 from .losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, Loss, MSELoss, NLLLoss
+from .many import Many, fit_many
 from .optim import SGD, Adam, AdamW, Optimizer
 from .random import Generator, default_generator, manual_seed, rand, randint, randn, randperm
 from .train import DivergenceError, FitState, fit
@@ -61,6 +62,7 @@ __all__ = [
     "LogSoftmax",
     "Loss",
     "MSELoss",
+    "Many",
     "Module",
     "ModuleList",
     "NLLLoss",
@@ -77,6 +79,7 @@ __all__ = [
     "default_generator",
     "diagnose",
     "fit",
+    "fit_many",
     "functional",
     "gradcheck",
     "init",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -262,7 +263,7 @@ def test_widths(shape: tuple[int, ...], dtype: Any) -> None:
     def make() -> tuple[Any, Any, Any, Any]:
         rng = np.random.default_rng(1)
         modules: list[Any] = []
-        for i, (a, b) in enumerate(zip(shape, shape[1:], strict=False)):
+        for i, (a, b) in enumerate(itertools.pairwise(shape)):
             modules += [snn.Linear(a, b, bias=i != 1, dtype=dtype), snn.Sigmoid()]
         model = snn.Sequential(*modules)
         X, y = rng.standard_normal((90, shape[0])), rng.random((90, shape[-1]))

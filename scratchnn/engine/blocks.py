@@ -52,25 +52,15 @@ def _offset(builder: Any, base: Any, step: Any, count: int) -> Any:
 def _product(rows: int, vectors: int) -> Any:
     @intrinsic
     def block(typingctx, P, w, row, step, b, M, x, z, K):
-        """M[z + r, :] = P[b + r] + sum_k P[w + r row + k step] M[x + k, :], for `rows` outputs r."""
+        """M[z + r, :] = sum_k P[w + r row + k step] M[x + k, :] + P[b + r], for `rows` outputs r."""
         lanes = Lanes(P.dtype)
         vector, stride = lanes.llvm, _i64(VECTORS * lanes.count)
 
         def codegen(context, builder, sig, args):
             P, w, row, step, b, M, x, z, K = args
             sums = [[cgutils.alloca_once(builder, vector) for _ in range(vectors)] for _ in range(rows)]
-            with builder.if_else(builder.icmp_signed(">=", b, _i64(0))) as (biased, plain):
-                with biased:
-                    for r in range(rows):
-                        value = splat_value(
-                            builder, builder.load(builder.gep(P, [builder.add(b, _i64(r))])), vector
-                        )
-                        for v in range(vectors):
-                            builder.store(value, sums[r][v])
-                with plain:
-                    for r in range(rows):
-                        for v in range(vectors):
-                            builder.store(constant(vector, 0.0), sums[r][v])
+            for total in (total for row_of_sums in sums for total in row_of_sums):
+                builder.store(constant(vector, 0.0), total)
             starts = [_offset(builder, w, row, r) for r in range(rows)]
             with cgutils.for_range(builder, K) as loop:
                 at = builder.add(x, builder.mul(loop.index, stride))
@@ -84,6 +74,13 @@ def _product(rows: int, vectors: int) -> Any:
                     weight = splat_value(builder, weight, vector)
                     for v in range(vectors):
                         total = call_llvm(builder, "fma", weight, inputs[v], builder.load(sums[r][v]))
+                        builder.store(total, sums[r][v])
+            # Added last, as NumPy and torch do: where products and bias cancel, that rounding decides a ReLU.
+            with builder.if_then(builder.icmp_signed(">=", b, _i64(0))):
+                for r in range(rows):
+                    bias = builder.load(builder.gep(P, [builder.add(b, _i64(r))]))
+                    for v in range(vectors):
+                        total = builder.fadd(builder.load(sums[r][v]), splat_value(builder, bias, vector))
                         builder.store(total, sums[r][v])
             for r in range(rows):
                 for v in range(vectors):
@@ -127,7 +124,7 @@ _four_vectors = _products(4) if WIDE else _two_vectors
 
 @inner
 def matmul(P, w, row, step, b, M, x, z, n_out, K, vectors):
-    """Panel z of n_out features = bias + weights times panel x of K features.
+    """Panel z of n_out features = weights times panel x of K features + bias.
 
     The weight of output o and input k is P[w + o row + k step]; b < 0 means no bias. Only the first
     `vectors` registers of each row matter; more may be computed.

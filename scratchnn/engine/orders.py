@@ -15,7 +15,7 @@ from ..functional.vocabulary import Array
 from .cache import compiled
 from .inner import inner
 
-__all__ = ["permutation_from_words", "seeded_permutations"]
+__all__ = ["compile_seconds", "permutation_from_words", "seeded_permutations"]
 
 STATE, SHIFT = 624, 397
 UPPER, LOWER, MATRIX = np.uint32(0x80000000), np.uint32(0x7FFFFFFF), np.uint32(0x9908B0DF)
@@ -98,11 +98,16 @@ def _from_words(words, order):
 
 
 @functools.cache
-def _kernels() -> tuple[Any, Any]:
+def _kernels() -> tuple[Any, Any, float]:
     raw, integers = types.Array(types.uint64, 1, "C", readonly=True), types.int64
-    many, _ = compiled(_seeded, "seeded_orders", (raw, types.Array(integers, 2, "C")))
-    one, _ = compiled(_from_words, "order_from_words", (raw, types.Array(integers, 1, "C")))
-    return many, one
+    many, first = compiled(_seeded, "seeded_orders", (raw, types.Array(integers, 2, "C")))
+    one, second = compiled(_from_words, "order_from_words", (raw, types.Array(integers, 1, "C")))
+    return many, one, first + second
+
+
+def compile_seconds() -> float:
+    """Get ready; the seconds that compiling took in this process, or 0."""
+    return _kernels()[2]
 
 
 def seeded_permutations(seeds: Array, n: int) -> Array:

@@ -155,7 +155,7 @@ def _make(form: Format, tail: Any, series: Any) -> dict[Any, Any]:
         z = x * x
         p = fma(z, fma(z, P2, P1), P0)
         q = fma(z, fma(z, z + Q2, Q1), Q0)
-        return where(size < 0.625, fma(x * z, p / q, x), on.copysign(e / (e + 2.0), x))
+        return on.copysign(where(size < 0.625, fma(size * z, p / q, size), e / (e + 2.0)), x)
 
     return {exp: exp_, log: log_, log1p: log1p_, tanh: tanh_}
 

@@ -27,7 +27,7 @@ from .door import Metric, at_the_door, check_arguments, named_metrics, probe
 from .numpy_engine import Batches, Block, Engine, Metrics, NumpyEngine, evaluate
 from .progress import progress_bar
 
-__all__ = ["Callback", "DivergenceError", "FitState", "fit"]
+__all__ = ["Callback", "DivergenceError", "FitState", "fit", "run_epochs"]
 
 Callback: TypeAlias = "Callable[[FitState], None]"
 
@@ -117,30 +117,28 @@ def fit(
             engine, model, loss_fn, optimizer, batches, named
         )
         with progress_bar(progress, state) as show, np.errstate(all="ignore"):
-            _run(runner, state, batches, held_out, named, callbacks, show)
+            run_epochs(runner, state, held_out, named, callbacks, show)
     finally:
         model.train(was_training)
     return state.history
 
 
-def _run(
+def run_epochs(
     runner: Engine,
     state: FitState,
-    batches: Batches,
     held_out: Batches | None,
     metrics: Metrics,
     callbacks: Sequence[Callback],
     show: Callable[[], None],
 ) -> None:
+    """Run until all epochs are done or a callback stops; `show` is called after every block of epochs."""
     history = state.history
+    history.compile_seconds = runner.compile_seconds
     watched = held_out is not None or bool(callbacks)
     while state.epoch < state.epochs and not state.stop:
         started = time.perf_counter()
-        compiled = runner.compile_seconds
         block = runner.run(1 if watched else state.epochs - state.epoch)
-        compiled = runner.compile_seconds - compiled
-        history.compile_seconds += compiled
-        history.seconds += time.perf_counter() - started - compiled
+        history.seconds += time.perf_counter() - started
         _record(block, state)
         if held_out is not None:
             loss, values = evaluate(state.model, state.loss_fn, held_out, metrics)
@@ -165,15 +163,12 @@ def _record(block: Block, state: FitState) -> None:
         step = block.diverged - sum(block.epoch_steps[:whole]) + 1
         what = f"the loss became {block.losses[block.diverged]} at epoch {epoch}, step {step}"
         raise _divergence(state, what, epoch, step)
-    position = 0
-    for steps in block.epoch_steps:
-        part = slice(position, position + steps)
-        losses = block.losses[part].astype(np.float64)
-        if state.loss_fn.reduction == "sum":
-            history.train_loss.append(float(losses.sum()))
-        else:
-            history.train_loss.append(float(np.average(losses, weights=block.samples[part])))
-        position += steps
+    losses = block.losses.astype(np.float64).reshape(len(block.epoch_steps), -1)
+    if state.loss_fn.reduction == "sum":
+        history.train_loss.extend(losses.sum(axis=1).tolist())
+    else:
+        weights = block.samples[: losses.shape[1]]
+        history.train_loss.extend(np.average(losses, axis=1, weights=weights).tolist())
     for name, values in block.metrics.items():
         history.metrics.setdefault(name, []).extend(values)
     state.epoch += len(block.epoch_steps)

@@ -14,11 +14,11 @@ from ..layers import Module
 from ..losses import Loss
 from ..lowering import lower, read_groups
 from ..optim import Optimizer
-from ..random import default_generator, rand
+from ..random import Generator, default_generator, rand
 from .door import _Accuracy
 from .numpy_engine import Batches, Block, Metrics, NumpyEngine
 
-__all__ = ["LoweringError", "NumbaEngine"]
+__all__ = ["LoweringError", "NumbaEngine", "source"]
 
 CALL_SECONDS = 0.1  # one compiled call: what Ctrl-C waits for at most
 BLOCK_SECONDS = 0.25  # one `run`: how often progress is shown
@@ -36,15 +36,23 @@ class NumbaEngine:
 
     One thing differs: parameters that the optimizer does not have get no `grad` (there it piles up, unused).
 
+    Args:
+        generator: what the default generator is to this run.
     Raises:
         LoweringError: something that the engine cannot express, by name.
     """
 
     def __init__(
-        self, model: Module, loss_fn: Loss, optimizer: Optimizer, batches: Batches, metrics: Metrics
+        self,
+        model: Module,
+        loss_fn: Loss,
+        optimizer: Optimizer,
+        batches: Batches,
+        metrics: Metrics,
+        generator: Generator = default_generator,
     ) -> None:
-        self.optimizer = optimizer
-        self.loader, X, y = _source(batches)
+        self.optimizer, self.generator = optimizer, generator
+        self.loader, X, y = source(batches)
         for name, metric in metrics.items():
             if not isinstance(metric, _Accuracy):
                 raise LoweringError(f"the metric {name}, a function of its own")
@@ -59,7 +67,11 @@ class NumbaEngine:
             raise LoweringError("an epoch without a whole batch")
         self.engine = Run(lowered.plan, X, y, batch, rows, ordered, bool(metrics))
         self.compile_seconds = self.engine.compile_seconds
-        if self.engine.draws and self.loader is not None and self.loader.generator is default_generator:
+        if ordered:
+            from ..engine.orders import compile_seconds
+
+            self.compile_seconds += compile_seconds()
+        if self.engine.draws and self.loader is not None and self.loader.generator is generator:
             raise LoweringError("a DataLoader and a Dropout that draw from one generator in turns")
         # The textbook's loop, for the error that it raises where the engine stops short.
         self.by_hand = NumpyEngine(model, loss_fn, optimizer, batches, metrics)
@@ -138,7 +150,7 @@ class NumbaEngine:
         loader, nothing = self.loader, np.empty(0, np.int64)
         if loader is None:
             return nothing
-        generator = loader.generator or default_generator
+        generator = loader.generator or self.generator
         if not loader.shuffle:
             generator.words64(epochs)  # an epoch's base seed
             return nothing
@@ -153,7 +165,8 @@ class NumbaEngine:
         engine = self.engine
         if not engine.draws:
             return np.empty(0)
-        return rand((engine.rows_before(last) - engine.rows_before(first)) * engine.draws, dtype=np.float64)
+        rows = engine.rows_before(last) - engine.rows_before(first)
+        return rand(rows * engine.draws, dtype=np.float64, generator=self.generator)
 
     # ---- to and from the model and the optimizer --------------------------------------------------
 
@@ -201,7 +214,7 @@ class NumbaEngine:
         raise ValueError("BCELoss needs probabilities; end the model in Sigmoid, or use BCEWithLogitsLoss")
 
 
-def _source(batches: Batches) -> tuple[DataLoader | None, Array, Array]:
+def source(batches: Batches) -> tuple[DataLoader | None, Array, Array]:
     """(loader or None for one full batch, X, y)."""
     if isinstance(batches, DataLoader):
         if type(batches) is not DataLoader or type(batches.dataset) is not TensorDataset:

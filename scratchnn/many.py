@@ -1,0 +1,241 @@
+"""Many networks at once: `fit_many` trains thousands of small networks over all cores."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .checks import Array, positive_int
+from .data import DataLoader, TensorDataset
+from .history import History
+from .layers import Module
+from .losses import Loss
+from .optim import Optimizer
+from .random import Generator, default_generator
+from .train.door import Metric, at_the_door, check_arguments, named_metrics, probe
+from .train.fit import DivergenceError, FitState, run_epochs
+
+__all__ = ["Many", "fit_many"]
+
+SEED_MASK = 2**63 - 1  # seeds that fit an int64, as torch draws them
+WAIT_SECONDS = 0.1  # how often the waiting thread looks for Ctrl-C
+
+
+@dataclass
+class Many:
+    """What `fit_many` leaves behind, in the order of its models.
+
+    Attributes:
+        models, optimizers: trained, the ones that were passed in.
+        histories: one a network; of a network that was not reached, an empty one.
+        seeds: one a network.
+        diverged: the DivergenceError that ended a network's training, or None.
+        interrupted: Ctrl-C came before all were done.
+    """
+
+    models: list[Module]
+    optimizers: list[Optimizer]
+    histories: list[History]
+    seeds: list[int]
+    diverged: list[DivergenceError | None]
+    interrupted: bool = False
+    labels: dict[str, list[Any]] = field(default_factory=dict)
+
+    @property
+    def results(self) -> dict[str, Array]:
+        """One row a network, one array a column, as scikit-learn's `cv_results_`."""
+        columns: dict[str, Array] = {
+            f"param_{name}": np.asarray(values) for name, values in self.labels.items()
+        }
+        columns["seed"] = np.asarray(self.seeds)
+        columns["epochs"] = np.array([history.epochs for history in self.histories])
+        columns["train_loss"] = np.array([_last(history.train_loss) for history in self.histories])
+        for name in sorted({name for history in self.histories for name in history.metrics}):
+            columns[name] = np.array([_last(history.metrics.get(name, [])) for history in self.histories])
+        columns["seconds"] = np.array([history.seconds for history in self.histories])
+        columns["diverged"] = np.array([error is not None for error in self.diverged])
+        ranks = np.argsort(np.argsort(np.nan_to_num(columns["train_loss"], nan=np.inf), kind="stable"))
+        columns["rank_train_loss"] = ranks + 1
+        return columns
+
+    def table(self) -> Any:
+        """`results` as a pandas DataFrame, or as they are where pandas is not installed."""
+        try:
+            import pandas
+        except ImportError:
+            return self.results
+        return pandas.DataFrame(self.results)
+
+
+def _last(values: list[float]) -> float:
+    return values[-1] if values else np.nan
+
+
+def fit_many(
+    models: Sequence[Module],
+    loss_fn: Loss,
+    optimizers: Sequence[Optimizer],
+    X: Any,
+    y: Any,
+    *,
+    epochs: int,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    seeds: Sequence[int] | None = None,
+    metrics: Sequence[Metric] = (),
+    threads: int | None = None,
+    progress: bool = True,
+    labels: dict[str, list[Any]] | None = None,
+) -> Many:
+    """Train many networks on the same data, each with its own optimizer, over several threads.
+
+    Network i gets the run that it would get alone, bit for bit and for any number of threads:
+
+        snn.manual_seed(seeds[i])
+        snn.fit(models[i], loss_fn, optimizers[i],
+                snn.DataLoader(snn.TensorDataset(X, y), batch_size, shuffle), epochs, engine="numba")
+
+    Args:
+        models: of one dtype, sizes as they like. optimizers: one for each.
+        X, y: the data, as `fit` takes them.
+        batch_size: None for one full batch an epoch.
+        shuffle, drop_last: as DataLoader.
+        seeds: one int for each network, for its batches and dropout masks; None draws them from the
+            default generator.
+        metrics: "accuracy", measured while training.
+        threads: None for one a core.
+        progress: show a bar, if the output is a terminal.
+        labels: columns of the table of results: {name: one value a network}.
+    Returns:
+        Many. A network that diverges keeps its last good parameters and does not stop the others. Ctrl-C
+        stops within a second and returns what there is, with `interrupted` set.
+    Raises:
+        LoweringError: a network that the compiled engine cannot express.
+        TypeError, ValueError: as `fit`, before anything is trained.
+    """
+    models, optimizers = list(models), list(optimizers)
+    if not models or len(models) != len(optimizers):
+        raise ValueError(
+            f"fit_many got {len(models)} models and {len(optimizers)} optimizers; give each model its own"
+        )
+    if len({id(o) for o in optimizers}) < len(optimizers) or len({id(m) for m in models}) < len(models):
+        raise ValueError("fit_many got a model or an optimizer twice; give each model its own")
+    for model, optimizer in zip(models, optimizers, strict=True):
+        check_arguments(model, loss_fn, optimizer, epochs, "numba")
+    if seeds is None:
+        seeds = (default_generator.words64(len(models)) & np.uint64(SEED_MASK)).tolist()
+    if len(seeds) != len(models):
+        raise ValueError(f"fit_many got {len(seeds)} seeds for {len(models)} models; give each model one")
+    generators = [Generator().manual_seed(seed) for seed in seeds]
+    data = (X, y)
+    if batch_size is not None:
+        data = DataLoader(TensorDataset(X, y), batch_size, shuffle, drop_last=drop_last)  # type: ignore[assignment]
+    dtypes = {next(iter(model.parameters())).dtype for model in models}
+    if len(dtypes) > 1:
+        raise TypeError(f"fit_many got models of {' and '.join(map(str, dtypes))}; make them one dtype")
+    (dtype,) = dtypes
+    batches = at_the_door(data, loss_fn, dtype, "data")
+    for model in models:
+        probe(model, loss_fn, batches)
+    named = named_metrics(metrics, loss_fn)
+    workers = _cores() if threads is None else positive_int("fit_many", "threads", threads)
+
+    from .engine.run import kernel
+    from .lowering import lower
+    from .train.numba_engine import NumbaEngine, source
+
+    for model, optimizer in zip(models, optimizers, strict=True):
+        lower(model, loss_fn, optimizer, *source(batches)[1:])
+    kernel(dtype)  # compiled by one thread, for all
+    many = Many(models, optimizers, [History() for _ in models], list(seeds), [None] * len(models))
+    many.labels = dict(labels or {})
+    stop = threading.Event()
+
+    def train(i: int) -> None:
+        if stop.is_set():
+            return
+        state = FitState(models[i], loss_fn, optimizers[i], many.histories[i], epochs)
+        state.history.engine, state.history.reason = "numba", "fit_many trains with the compiled engine"
+        was_training = models[i].training
+        models[i].train()
+        try:
+            with np.errstate(all="ignore"):
+                runner = NumbaEngine(models[i], loss_fn, optimizers[i], batches, named, generators[i])
+                run_epochs(runner, state, None, named, (), lambda: _leave(stop))
+        except DivergenceError as error:
+            many.diverged[i] = error
+        except _Stopped:
+            pass
+        finally:
+            models[i].train(was_training)
+
+    with _progress(progress, len(models)) as show:
+        _in_threads(train, len(models), workers, stop, many, show)
+    return many
+
+
+class _Stopped(Exception):
+    """Ctrl-C, in a thread that works."""
+
+
+def _leave(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise _Stopped
+
+
+def _in_threads(
+    train: Callable[[int], None],
+    count: int,
+    workers: int,
+    stop: threading.Event,
+    many: Many,
+    show: Callable[[int], None],
+) -> None:
+    """Every network once; Ctrl-C is heard by the thread that waits."""
+    with ThreadPoolExecutor(workers) as pool:
+        pending: set[Future[None]] = set()
+        try:
+            pending = {pool.submit(train, i) for i in range(count)}
+            done = 0
+            while pending:
+                finished, pending = wait(pending, WAIT_SECONDS, FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                done += len(finished)
+                show(done)
+        except KeyboardInterrupt:
+            many.interrupted = True
+        finally:
+            stop.set()
+            for future in pending:
+                future.cancel()
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+@contextmanager
+def _progress(wanted: bool, total: int) -> Iterator[Callable[[int], None]]:
+    if wanted:
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        if console.is_terminal:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("networks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            with Progress(*columns, console=console) as bar:
+                task = bar.add_task("networks", total=total)
+                yield lambda done: bar.update(task, completed=done)
+            return
+    yield lambda done: None
