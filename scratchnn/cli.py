@@ -94,6 +94,7 @@ def circles(
     reference: Reference = True,
     device: Device = "cpu",
     out: Out = Path("studies-out/circles"),
+    play: Play = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:

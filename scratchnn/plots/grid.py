@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from .look import BLACK, BLUE, GREY, TEXT, new_figure
+from .look import BLACK, GREY, SKY, TEXT, TITLE, new_figure
 
 __all__ = ["curve_grid"]
 
@@ -18,35 +18,37 @@ def curve_grid(
     title: str | None = None,
     xlabel: str = "epochs",
     ylabel: str = "loss",
-    label: str | None = None,
+    thin: str = "thin",
+    thick: str = "thick",
 ) -> Figure:
-    """Draw a grid of curves on one logarithmic scale, one a pair of settings: (row's, column's).
+    """Draw a grid of curves on one logarithmic scale, two a pair of settings: one thin, one over it.
 
     Args:
-        runs: {(row setting, column setting): (x, y) or (x, y, mean)}, a curve and a smoother one over it;
-            y of None writes "diverged".
+        runs: {(row setting, column setting): ((x, y), (x, y))}, the thin curve and the thick one; None
+            instead of them writes "diverged".
         rows, columns: what the settings are called.
+        thin, thick: what the curves are called.
     Raises:
         ValueError: without runs.
     """
     if not runs:
-        raise ValueError("curve_grid got no runs; it needs {(row, column): (x, y)}")
+        raise ValueError("curve_grid got no runs; it needs {(row, column): ((x, y), (x, y))}")
     down, across = (list(dict.fromkeys(key[axis] for key in runs)) for axis in (0, 1))
-    figure = new_figure(1.75 * len(across) + 1, 1.5 * len(down) + 0.9)
+    figure = new_figure(1.75 * len(across) + 1, 1.5 * len(down) + 1.2)
     panels = figure.subplots(len(down), len(across), sharex=True, sharey=True, squeeze=False)
-    for (row, column), values in runs.items():
+    drawn: list[Any] = []
+    for (row, column), curves in runs.items():
         panel = panels[down.index(row), across.index(column)]
-        if values is None:
+        if curves is None:
             panel.text(0.5, 0.5, "diverged", transform=panel.transAxes, ha="center", fontsize=TEXT)
             continue
-        at, curve, *smooth = values
-        panel.plot(at, curve, color=BLUE, linewidth=0.5, alpha=0.5 if smooth else 1)
-        if smooth:
-            panel.plot(at, smooth[0], color=BLACK, linewidth=1.4)
+        (fine,) = panel.plot(*curves[0], color=SKY, linewidth=0.5, label=thin)
+        (coarse,) = panel.plot(*curves[1], color=BLACK, linewidth=1.2, label=thick)
+        drawn = [fine, coarse]
     for panel, column in zip(panels[0], across, strict=True):
-        panel.set_title(f"{columns} {column}", fontsize=TEXT)
+        panel.set_title(f"{columns} {_word(column)}", fontsize=TEXT)
     for panel, row in zip(panels[:, 0], down, strict=True):
-        panel.set_ylabel(f"{rows} {row}", fontsize=TEXT)
+        panel.set_ylabel(f"{rows} {_word(row)}", fontsize=TEXT)
     for panel in panels.flat:
         panel.set_yscale("log")
         panel.grid(visible=True, color=GREY, linewidth=0.6)
@@ -55,5 +57,14 @@ def curve_grid(
     figure.supxlabel(xlabel, fontsize=TEXT)
     figure.supylabel(ylabel, fontsize=TEXT)
     if title:
-        figure.suptitle(title, x=0.01, ha="left")
+        figure.suptitle(title, fontsize=TITLE)
+    if drawn:
+        for line in figure.legend(
+            handles=drawn, loc="outside lower right", ncols=2, frameon=False
+        ).get_lines():
+            line.set_linewidth(2)
     return figure
+
+
+def _word(setting: Any) -> str:
+    return f"{setting:g}" if isinstance(setting, float) else str(setting)

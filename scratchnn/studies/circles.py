@@ -11,6 +11,7 @@ N is the number of points.
 
 from __future__ import annotations
 
+from itertools import product
 from os import PathLike
 from typing import Any
 
@@ -26,6 +27,10 @@ from scratchnn.checks import Array
 from .lesson import Lesson, StudyResult
 
 CIRCLES = ("outer circle", "inner circle")
+RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
+BATCHES = (16, 32, 64, 128, 256, 512, 1024)
+LATE = 25  # the last epochs, in which the noise is measured
+MOST_SHOWN = 1500  # steps drawn of one run
 
 
 def data(dtype: Any = np.float32) -> tuple[Array, Array, Array, Array]:
@@ -79,6 +84,7 @@ def run(
     device: str = "cpu",
     out: str | PathLike[str] | None = None,
     quiet: bool = False,
+    play: bool = False,
 ) -> StudyResult:
     """Train on the circles, look at the result, and let PyTorch do the same.
 
@@ -93,6 +99,7 @@ def run(
         device: PyTorch's device, "cpu" or "cuda".
         out: folder for the pictures; without it, they are drawn and not written.
         quiet: print nothing.
+        play: train with other learning rates and batch sizes too, all pairs of them.
     Raises:
         StudyError: for a setting with which the study cannot run.
         FloatingPointError: if the training leaves the finite numbers (`DivergenceError` says where).
@@ -109,6 +116,7 @@ def run(
         device=device,
         out=out,
         quiet=quiet,
+        play=play,
     )
 
     # The data: what the network may learn from, and what it is asked about afterwards.
@@ -147,10 +155,17 @@ def run(
     title = f"What the network predicts: {100 * test_accuracy:.1f} % right"
     lesson.picture("probability", plots.probability(model, x_test, y_test, names=CIRCLES, title=title))
     lesson.picture("confusion", plots.confusion_matrix(y_test, predicted, names=CIRCLES, title="Test data"))
-    lesson.where_the_pictures_are()
 
     # The judge: PyTorch runs the same program from the same seed.
     lesson.judge()
+
+    if play:
+        extra = {"noise_ball": noise_ball(lesson, hidden, (x_train, y_train))}
+    else:
+        extra = {}
+        pairs = len(RATES) * len(BATCHES)
+        lesson.say(f"--play trains with {pairs} pairs of learning rate and batch size, to see the noise")
+    lesson.where_the_pictures_are()
 
     report = classification_report(y_test.ravel(), predicted.ravel(), output_dict=True, **answers)
     return lesson.result(
@@ -163,5 +178,68 @@ def run(
             "nearer_circle_accuracy": ceiling,
             "confusion_matrix": confusion_matrix(y_test.ravel(), predicted.ravel(), labels=[0, 1]),
             "classification_report": report,
+            **extra,
         },
     )
+
+
+def noise_ball(lesson: Lesson, hidden: int, points: tuple[Array, Array]) -> dict[str, Any]:
+    """The same training with every pair of learning rate and batch size: how large is the ball of noise?
+
+    A batch is a sample, so its gradient is the gradient plus noise. Near the minimum the gradient is gone
+    and the noise is not: the weights wander in a ball around the minimum, and never arrive. The loss of a
+    step shows the noise of its batch as well; the loss on all the data, after each epoch, shows the ball.
+    """
+    x, y = points
+    lesson.question("What do learning rate and batch size do?")
+    curves: dict[tuple[float, int], Any] = {}
+    final, jumps = (np.full((len(RATES), len(BATCHES)), np.nan) for _ in range(2))
+    for (row, lr), (column, batch_size) in product(enumerate(RATES), enumerate(BATCHES)):
+        snn.manual_seed(lesson.seed)
+        model = network(hidden, lesson.dtype)
+        initialise(model, snn.init)
+        optimizer = snn.SGD(model.parameters(), lr=lr)
+        batches = lesson.batches(x, y, batch_size)
+        try:
+            history = snn.fit(
+                model, snn.BCELoss(), optimizer, batches, lesson.epochs, validation=(x, y), progress=False
+            )
+        except snn.DivergenceError:
+            curves[lr, batch_size] = None
+            continue
+        losses = history.step_losses
+        shown = np.unique(np.linspace(0, len(losses) - 1, MOST_SHOWN).astype(int))
+        every_step = ((shown + 1) * lesson.epochs / len(losses), losses[shown])
+        curves[lr, batch_size] = every_step, (np.arange(1, lesson.epochs + 1), history.val_loss)
+        late = np.diff(history.val_loss[-LATE - 1 :])
+        final[row, column] = np.median(history.val_loss[-LATE:])
+        jumps[row, column] = np.sqrt(np.mean(late * late)) if len(late) else np.nan
+    drawing = plots.curve_grid(
+        curves, rows="lr", columns="batch", thin="batch of each step", thick="all data, after each epoch"
+    )
+    lesson.picture(
+        "noise-ball",
+        drawing,
+        "The loss of single steps, and the loss on all the training data after each epoch.",
+    )
+    for what, figures, form in (
+        ("loss on all data", final, ".3f"),
+        ("jump from epoch to epoch", jumps, ".0e"),
+    ):
+        rows = [
+            (f"lr {lr:g}", *(f"{each:{form}}" for each in row))
+            for lr, row in zip(RATES, figures, strict=True)
+        ]
+        lesson.table((f"{what}; batch of", *map(str, BATCHES)), rows)
+    i, j = np.unravel_index(np.nanargmin(final), final.shape)
+    lesson.answer(
+        f"Both trade speed for noise. With lr {RATES[0]:g} and batches of {BATCHES[-1]} the loss moves by "
+        f"{jumps[0, -1]:.0e} from one epoch to the next and, {lesson.epochs} epochs on, has come down to "
+        f"{final[0, -1]:.3f}. With lr {RATES[-1]:g} and batches of {BATCHES[0]} it was down in a few epochs "
+        f"and now jumps by {jumps[-1, 0]:.0e} around {final[-1, 0]:.3f}: the ball of noise. Along a diagonal "
+        "of the grid, where lr / batch stays about the same, the curves fall alike: ten times the batch takes "
+        f"about ten times the lr. That ends where the step gets too long: with lr {RATES[-1]:g} the loss "
+        "leaps out of the valley now and then, however large the batch. The lowest loss is "
+        f"{final[i, j]:.3f}, with lr {RATES[i]:g} and batches of {BATCHES[j]}."
+    )
+    return {"lr": RATES, "batch_size": BATCHES, "loss": final, "jump": jumps}

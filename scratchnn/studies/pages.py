@@ -81,7 +81,7 @@ def page(study: Any, result: StudyResult) -> str:
     """The page of one run, in Markdown."""
     name = result.study
     parts = [*_told(study, result)]
-    parts += ["## The code", f"```bash\nscratchnn study {name} --help\n```"]
+    parts += ["## The code", f"```bash\nscratchnn study {name} --play\n```"]
     parts += [
         f"The whole study is [one file](../../scratchnn/studies/{name}.py); [this notebook]({name}.ipynb) "
         "runs it. Its data and its network:"
@@ -232,9 +232,11 @@ def gallery(folder: Path = FOLDER, prefix: str = "") -> str:
             continue
         shown = folder / name / f"{SHOWN.get(name, '')}.png"
         picture = shown if shown in pictures else pictures[0]
-        title = inspect.cleandoc(load(name).__doc__).splitlines()[0]
+        title = inspect.cleandoc(load(name).__doc__).splitlines()[0].partition(": ")[2]
         link = f"{prefix}{name}.md"
-        lines.append(f"| [![{name}]({prefix}{name}/{picture.name})]({link}) | **[{name}]({link})** {title} |")
+        lines.append(
+            f"| [![{name}]({prefix}{name}/{picture.name})]({link}) | **[{name}]({link})**: {title} |"
+        )
     return "\n".join(["| | |", "|---|---|", *lines]) + "\n"
 
 
