@@ -14,6 +14,7 @@ from .look import (
     BLACK,
     BLUE,
     PANEL,
+    TEXT,
     VERMILION,
     axes_or_new,
     class_numbers,
@@ -21,7 +22,7 @@ from .look import (
     new_figure,
     tint,
 )
-from .plane import Extent, Model, evaluating, plane, points
+from .plane import LEGEND_MARKER, Extent, Model, evaluating, plane, points
 
 
 def region(
@@ -85,11 +86,15 @@ def predicted_against_actual(
     wrong = predicted != actual
     figure = new_figure(2.1 * PANEL[0], 1.1 * PANEL[1])
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
-    points(x, actual, ax=panels[0], names=names, title=f"Actual, {len(x):,} points")
-    points(x, predicted, ax=panels[1], names=names, title="Predicted")
+    points(x, actual, ax=panels[0], names=names, title=f"Actual, {len(x):,} points", legend=False)
+    points(x, predicted, ax=panels[1], names=names, title="Predicted", legend=False)
     panels[2].scatter(*x[~wrong].T, s=4, c="#cccccc", linewidths=0, zorder=2)
     size = float(np.clip(9000 / max(1, int(wrong.sum())), 6, 36))
     panels[2].scatter(*x[wrong].T, s=size, c=BLACK, marker="x", linewidths=0.9, zorder=3)
+    dots = panels[0].collections
+    many = float(dots[0].get_sizes()[0])
+    below: Any = {"loc": "outside lower center", "ncols": 4, "frameon": False, "fontsize": TEXT}
+    figure.legend(handles=list(dots), **below, markerscale=LEGEND_MARKER / many**0.5)
     panels[2].set_aspect("equal", adjustable="box")
     label_axes(panels[2], "first input $x_1$", "", f"Wrong (crosses): {int(wrong.sum()):,}")
     panels[1].set_ylabel("")

@@ -98,7 +98,7 @@ def table_of_means(
     low, high = float(values.min()), float(values.max())
     image = ax.imshow(values, cmap=colors, vmin=low, vmax=high, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
-        dark = high > low and (value - low) / (high - low) > 0.5
+        dark = high > low and (value - low) / (high - low) > 0.6
         text = f"{100 * value:.1f} %" if percent else f"{value:.3g}"
         ax.text(
             column, row, text, ha="center", va="center", fontsize=TEXT, color="white" if dark else "black"

@@ -230,8 +230,9 @@ def run(
     lesson.answer(
         "Exactly zero is out of reach: it would take a probability of exactly 0 or 1. But once all points "
         "are on the right side, longer training takes the loss as low as one likes, and three ReLU units can "
-        "put them there: their sum is 0 in a triangle and grows on every side of it. Two cannot, for the "
-        "reason above: where both are off, a wedge or a strip, never ends. "
+        "put them there: their sum is 0 in a triangle and grows on every side of it. Two cannot: what they "
+        "add up to is smallest where both are off, in a wedge or strip that never ends, or it falls for "
+        "ever. "
         + (
             f"Here H = {first} is the first width below {SOLVED:g}, with {bent_losses[first]:.4f}."
             if first
