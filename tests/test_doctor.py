@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from programs import Program, programs
 
 import scratchnn as snn
 from scratchnn import functional as F
@@ -597,6 +599,41 @@ def test_the_mistake_is_named(name: str, make: Any) -> None:
     assert not diagnosis.passed
     assert diagnosis.mistake == name, str(diagnosis)
     assert name in str(diagnosis)
+
+
+@settings(max_examples=10)
+@given(program=programs())
+def test_right_networks_are_not_accused(program: Program) -> None:
+    made = program.run()
+    diagnosis = diagnose(made["model"], made["X"], loss_fn=made["loss_fn"], target=made["y"])
+    assert diagnosis.passed, f"{diagnosis}\n{program!r}"
+    assert diagnosis.mistake is None
+
+
+@pytest.mark.parametrize(("name", "make"), CASES)
+def test_a_mistake_of_no_name_is_not_given_one(name: str, make: Any) -> None:
+    """The same networks, with noise in every gradient besides: nothing in the catalogue fits that."""
+    subject, inputs, loss_fn, target = make()
+    if not isinstance(subject, Net):
+        return
+    noise = rng(11)
+
+    class Noisy(type(subject)):  # type: ignore[misc]
+        def backward(self, dy: Any) -> Any:
+            dx = super().backward(dy)
+            for parameter in self.parameters():
+                if parameter.grad is not None:
+                    parameter.grad = parameter.grad + 0.01 * noise.standard_normal(parameter.grad.shape)
+            return dx * (1 + 0.01 * noise.standard_normal(dx.shape))
+
+    subject.__class__ = Noisy
+    if loss_fn is not None and name == "broadcast":
+        return
+    diagnosis = diagnose(subject, *inputs, loss_fn=loss_fn, target=target)
+    assert not diagnosis.passed
+    assert diagnosis.mistake is None, str(diagnosis)
+    assert "no mistake of the catalogue fits" in str(diagnosis)
+    assert "wrong / right" in str(diagnosis)
 
 
 def test_every_entry_of_the_catalogue_has_a_case() -> None:
