@@ -37,7 +37,8 @@ from .random import Generator, default_generator, manual_seed, rand, randint, ra
 from .train import DivergenceError, FitState, fit
 
 if TYPE_CHECKING:
-    from . import plots, studies
+    from . import files, plots, studies
+    from .files import export_onnx, load, save, to_python, to_torch
 
 __version__ = "0.1.0"
 
@@ -78,11 +79,14 @@ __all__ = [
     "Threshold",
     "default_generator",
     "diagnose",
+    "export_onnx",
+    "files",
     "fit",
     "fit_many",
     "functional",
     "gradcheck",
     "init",
+    "load",
     "manual_seed",
     "plots",
     "rand",
@@ -90,16 +94,30 @@ __all__ = [
     "randn",
     "random_split",
     "randperm",
+    "save",
     "studies",
+    "to_python",
+    "to_torch",
 ]
 
-# What loads matplotlib or scikit-learn is imported when it is first asked for.
-_LAZY = {"plots": ".plots", "studies": ".studies"}
+# What loads matplotlib or scikit-learn, or touches files, is imported when it is first asked for: a name,
+# and the module that it is, or is in.
+_LAZY = {
+    "export_onnx": ".files",
+    "files": ".files",
+    "load": ".files",
+    "plots": ".plots",
+    "save": ".files",
+    "studies": ".studies",
+    "to_python": ".files",
+    "to_torch": ".files",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return importlib.import_module(_LAZY[name], __name__)
+        module = importlib.import_module(_LAZY[name], __name__)
+        return module if _LAZY[name] == f".{name}" else getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

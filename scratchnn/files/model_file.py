@@ -1,0 +1,231 @@
+"""save and load: one safetensors file with the weights, the architecture and the library's version.
+
+The tensors have their state-dict names, so that `safetensors.torch.load_file` reads what the model's
+twin in PyTorch takes by `load_state_dict`. The rest is JSON text in the file's metadata under "scratchnn":
+
+    {"format": 1, "version": "0.1.0", "architecture": {"type": "Sequential", ...}}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..checks import Array
+from ..layers import Module
+from .architecture import Node, build, from_json, read, specs, to_json
+from .atomic import write_atomically
+from .errors import FileFormatError, needs, short
+
+__all__ = ["load", "save"]
+
+FORMAT = 1
+KEY = "scratchnn"
+# Room for about 50,000 layers. A header is text, and text becomes objects ten to thirty times its size.
+MAX_HEADER = 16 * 2**20
+NAMES = {"F16": "float16", "F32": "float32", "F64": "float64"}
+
+CURE = (
+    "Save the weights alone with snn.save(model.state_dict(), path), "
+    "and load them into a model made by your own code: snn.load(path, model=model)."
+)
+
+
+def save(model: Module | Mapping[str, Array], path: str | os.PathLike[str]) -> None:
+    """Write a model to one safetensors file; `load` reads it back equal.
+
+    The file holds the weights (float32 or float64), the architecture with every module's training flag,
+    and the library's version. Hooks, gradients and attributes of your own are not in it. A module that
+    stands in several places comes back as one. The file appears whole or not at all: it is written
+    beside `path`, flushed to the disk and renamed.
+
+    Args:
+        model: built of the library's own layers, nested in any way; or a `state_dict()`, which is written
+            without an architecture: for a Module of your own.
+        path: of the file, by custom "….safetensors"; a file that is there is replaced.
+    Raises:
+        TypeError: a Module of your own class, named. ValueError: shared parameters, complex weights.
+        ImportError: the extra `export` is not installed. OSError: from the disk.
+    Source: the safetensors format, https://huggingface.co/docs/safetensors; torch.save for the name.
+    """
+    header: dict[str, Any] = {"format": FORMAT, "version": _version()}
+    if isinstance(model, Mapping):
+        state = {_name(name): _plain(name, value) for name, value in model.items()}
+    else:
+        header["architecture"] = to_json(read(model, "save", CURE))
+        state = {name: np.ascontiguousarray(value) for name, value in model.state_dict().items()}
+    text = json.dumps(header, allow_nan=False, separators=(",", ":"))
+    data = needs("save", "safetensors.numpy").save(state, {KEY: text})
+    if int.from_bytes(data[:8], "little") > MAX_HEADER:
+        raise ValueError(f"save got a model whose description is over {MAX_HEADER} bytes; split the model")
+    write_atomically(path, data)
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or name == "__metadata__":
+        raise TypeError(f"save got the name {name!r} in a state dict; names are strings such as '0.weight'")
+    return name
+
+
+def _plain(name: str, value: Any) -> Array:
+    array = np.asarray(value)
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"save got {name} of dtype {array.dtype}; it writes float32 and float64")
+    return np.array(array, order="C")
+
+
+def load(path: str | os.PathLike[str], model: Module | None = None) -> Module:
+    """Read a model from a file that `save` wrote, or weights from any safetensors file into `model`.
+
+    Nothing in a file is run: layers come from a fixed list, their arguments pass their constructors'
+    checks, and no tensor is read before names, shapes and dtypes agree with the architecture, so memory
+    stays near the size of the file. The default generator is where it was. A file that fails any check
+    loads nothing.
+
+    Args:
+        path: of the file.
+        model: takes the weights, by `load_state_dict`, and is returned: for a Module of your own, and for
+            files that PyTorch wrote. None builds the model that the file describes.
+    Raises:
+        FileFormatError: the file is cut, damaged, hostile, or holds no architecture and `model` is None.
+        RuntimeError: the weights are not those of `model`; it is left as it was.
+        ImportError: the extra `export` is not installed. OSError: no such file.
+    """
+    if model is not None and not isinstance(model, Module):
+        raise TypeError(f"load got a {type(model).__name__} as model; it needs a scratchnn Module")
+    with _opened(path) as file:
+        return _load_described(path, file) if model is None else _fill(path, file, model)
+
+
+def _load_described(path: Any, file: Any) -> Module:
+    node = _description(path, file)
+    wanted = specs(node)
+    names = set(file.keys())
+    if names != set(wanted):
+        lacking, extra = sorted(set(wanted) - names), sorted(names - set(wanted))
+        raise _broken(path, f"its weights are not its architecture's: missing {lacking}, unexpected {extra}")
+    for name, spec in wanted.items():
+        shape, dtype = _figures(file, name)
+        if (shape, dtype) != (spec.shape, spec.dtype):
+            raise _broken(path, f"{name} is {dtype} {shape}, its layer needs {spec.dtype} {spec.shape}")
+    try:
+        model = build(node)
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        raise _broken(path, f"its architecture cannot be built: {error}") from error
+    parameters = dict(model._all_named_parameters())
+    for name, spec in wanted.items():
+        value = file.get_tensor(name)
+        if spec.source == name:
+            parameters[name].data[...] = value
+        elif value.tobytes() != parameters[name].data.tobytes():
+            raise _broken(path, f"{name} and {spec.source} are of one layer, but hold different numbers")
+    return model
+
+
+def _fill(path: Any, file: Any, model: Module) -> Module:
+    own = {name: parameter.shape for name, parameter in model._all_named_parameters()}
+    state: dict[str, Array] = {}
+    for name in file.keys():  # noqa: SIM118 (a file is no dict)
+        shape, dtype = _figures(file, name)
+        if dtype not in NAMES.values():
+            raise _broken(path, f"{name} holds {dtype}; weights are float16, float32 or float64")
+        # What the model has no place for is not read: load_state_dict refuses it by name and shape.
+        fits = own.get(name) == shape
+        state[name] = file.get_tensor(name) if fits else np.broadcast_to(np.float32(0), shape)
+    model.load_state_dict(state)
+    return model
+
+
+def _figures(file: Any, name: str) -> tuple[tuple[int, ...], str]:
+    """Shape and dtype, from the header alone."""
+    entry = file.get_slice(name)
+    dtype = entry.get_dtype()
+    return tuple(entry.get_shape()), NAMES.get(dtype, dtype)
+
+
+def _description(path: Any, file: Any) -> Node:
+    text = (file.metadata() or {}).get(KEY)
+    if text is None:
+        raise _broken(path, "it holds no scratchnn model; for weights alone pass load(path, model=...)")
+    header = _json(path, text)
+    if not isinstance(header, dict) or type(header.get("format")) is not int:
+        raise _broken(path, "its description has no format number")
+    if header["format"] != FORMAT:
+        version, known = short(header.get("version")), FORMAT
+        raise _broken(
+            path, f"it has format {header['format']}, of scratchnn {version}; this one reads {known}"
+        )
+    if "architecture" not in header:
+        raise _broken(path, "it holds weights without an architecture; pass load(path, model=...)")
+    try:
+        return from_json(header["architecture"])
+    except ValueError as error:
+        raise _broken(path, str(error)) from error
+
+
+# The file -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """The open file, after the checks that need no tensor."""
+    safetensors = needs("load", "safetensors")
+    _check_header(path)
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            yield file
+    except safetensors.SafetensorError as error:
+        raise _broken(path, f"it is no whole safetensors file: {error}") from error
+
+
+def _check_header(path: str | os.PathLike[str]) -> None:
+    """The header's length, before anybody reserves memory for it, and its names, each given once."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER:
+            raise _broken(path, f"its header claims {length} bytes; at most {MAX_HEADER} are read")
+        if size < 8 or length > size - 8:
+            raise _broken(path, f"it has {size} bytes, its header alone needs {length + 8}")
+        _json(path, file.read(length))
+
+
+def _json(path: Any, text: str | bytes) -> Any:
+    try:
+        text = text if isinstance(text, str) else text.decode()
+        return json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise _broken(path, f"its header is no JSON: {error}") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is given twice")
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (np.inf, -np.inf):
+        raise ValueError(f"{short(text)} is larger than any float")
+    return value
+
+
+def _broken(path: Any, what: str) -> FileFormatError:
+    return FileFormatError(f"load cannot read {os.fspath(path)}: {short(what)}")
+
+
+def _version() -> str:
+    from .. import __version__
+
+    return __version__
