@@ -237,7 +237,7 @@ def noise_ball(lesson: Lesson, hidden: int, points: tuple[Array, Array]) -> dict
         f"{jumps[0, -1]:.0e} from one epoch to the next and, {lesson.epochs} epochs on, has come down to "
         f"{final[0, -1]:.3f}. With lr {RATES[-1]:g} and batches of {BATCHES[0]} it was down in a few epochs "
         f"and now jumps by {jumps[-1, 0]:.0e} around {final[-1, 0]:.3f}: the ball of noise. Along a diagonal "
-        "of the grid, where lr / batch stays about the same, the curves fall alike: ten times the batch takes "
+        "of the grid, where lr / batch stays the same, the curves fall alike: ten times the batch takes "
         f"about ten times the lr. That ends where the step gets too long: with lr {RATES[-1]:g} the loss "
         "leaps out of the valley now and then, however large the batch. The lowest loss is "
         f"{final[i, j]:.3f}, with lr {RATES[i]:g} and batches of {BATCHES[j]}."
