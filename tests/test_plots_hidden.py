@@ -341,6 +341,8 @@ def test_distribution_draws_every_run_and_the_medians():
     assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "5"]
     with pytest.raises(ValueError, match="without runs"):
         plots.distribution({1: []})
+    with pytest.raises(ValueError, match=r"\[2\]"):
+        plots.distribution({1: [1.0]}, known={2: 1.0})
     with pytest.raises(ValueError, match="logarithmic"):
         plots.distribution({1: [0.0]}, log=True)
 

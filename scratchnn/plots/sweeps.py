@@ -33,13 +33,16 @@ def distribution(
         log: a logarithmic axis.
         known: {setting: a number from elsewhere}, drawn as a diamond, called `known_name`.
     Raises:
-        ValueError: without runs, or for a logarithm of what is not positive.
+        ValueError: without runs, for a logarithm of what is not positive, or a setting known and not run.
     """
     columns = [np.asarray(values, dtype=np.float64).ravel() for values in runs.values()]
     if not columns or not all(len(values) for values in columns):
         raise ValueError("distribution got settings without runs; it needs at least one outcome of each")
     if log and min(values.min() for values in columns) <= 0:
         raise ValueError("distribution got outcomes of 0 or less; they have no place on a logarithmic axis")
+    strangers = [setting for setting in known or () if setting not in runs]
+    if strangers:
+        raise ValueError(f"distribution got known numbers for {strangers}, settings that have no runs")
     ax = axes_or_new(ax)
     for at, values in enumerate(columns):
         # Neighbours in value go to different places across, so that equal ones stay countable.

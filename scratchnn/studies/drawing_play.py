@@ -73,6 +73,7 @@ def widths(lesson: Lesson, data: Data, lr: float, batch_size: int, seeds: int) -
             lambda: lesson.batches(x, y, batch_size),
             lesson.epochs,
             range(seeds),
+            progress=not lesson.quiet,
         )
         right[hidden] = [accuracy_of(each.model, x_test, y_test) for each in trained]
     lesson.table(
@@ -120,6 +121,7 @@ def rates(lesson: Lesson, data: Data, hidden: int, seeds: int) -> dict[str, Any]
                 lambda size=size: lesson.batches(x, y, size),  # type: ignore[misc]
                 lesson.epochs,
                 range(seeds),
+                progress=not lesson.quiet,
             )
             mean[row, column] = np.mean([accuracy_of(each.model, x_test, y_test) for each in trained])
     lesson.picture(
@@ -218,6 +220,7 @@ def longer(
                 lambda: lesson.batches(x, y, batch_size),
                 count,
                 range(2 * seeds if name == "stopped" else seeds),
+                progress=not lesson.quiet,
             )
         ]
     pairs = zip(runs["stopped"][:seeds], runs["stopped"][seeds:], strict=True)

@@ -278,6 +278,7 @@ def _play(
                 lambda: lesson.batches(x, y, batch_size),
                 lesson.epochs,
                 range(seeds),
+                progress=not lesson.quiet,
             )
             # A run that left the finite numbers is as bad as guessing, and counts as such.
             losses = [each.loss if np.isfinite(each.loss) else float(np.log(2)) for each in trained]
@@ -294,8 +295,8 @@ def _play(
         rows = [
             [
                 width,
-                f"{each['median']:.4f}",
-                f"{each['low']:.4f} to {each['high']:.4f}",
+                f"{each['median']:.2g}",
+                f"{each['low']:.2g} to {each['high']:.2g}",
                 f"{100 * each['all_points_right']:.0f} %",
             ]
             for width, each in found[name].items()

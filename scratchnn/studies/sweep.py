@@ -33,26 +33,43 @@ def train_many(
     data: Callable[[], Any],
     epochs: int,
     seeds: Sequence[int],
+    *,
+    progress: bool = False,
 ) -> list[Trained]:
-    """Train one network a seed; each run is the one that `fit` alone would give.
+    """Train one network a seed, all of them in one call of `fit_many`, over all cores.
+
+    The weights of a network are drawn after `manual_seed(seed)`, its batches from a stream of that seed.
 
     Args:
-        build: makes a network, drawing its weights; called after `manual_seed(seed)`.
+        build: makes a network, drawing its weights.
         optimizer: makes an optimizer over the parameters it is given.
-        data: makes what `fit` trains on: a pair (x, y), or a loader of its own for each network.
+        data: makes what `fit` trains on: a pair (x, y), or a DataLoader over a TensorDataset.
+        progress: show a bar, if the output is a terminal.
     """
-    trained = []
+    models = []
     for seed in seeds:
         snn.manual_seed(seed)
-        model = build()
-        rule = optimizer(model.parameters())
-        try:
-            history = snn.fit(model, loss_fn, rule, data(), epochs, progress=False)
-            loss = history.train_loss[-1]
-        except snn.DivergenceError as error:
-            history, loss = error.history, float(np.nan)
-        trained.append(Trained(seed, model.eval(), loss, history))
-    return trained
+        models.append(build())
+    batches = data()
+    given: dict[str, Any] = {}
+    if isinstance(batches, snn.DataLoader):
+        given = {"batch_size": batches.batch_size, "shuffle": batches.shuffle}
+        batches = batches.dataset[:]
+    x, y = batches
+    optimizers = [optimizer(model.parameters()) for model in models]
+    many = snn.fit_many(
+        models, loss_fn, optimizers, x, y, epochs=epochs, seeds=list(seeds), progress=progress, **given
+    )
+    if many.interrupted:
+        raise KeyboardInterrupt
+    losses = [
+        history.train_loss[-1] if error is None else float(np.nan)
+        for history, error in zip(many.histories, many.diverged, strict=True)
+    ]
+    return [
+        Trained(seed, model.eval(), loss, history)
+        for seed, model, loss, history in zip(seeds, models, losses, many.histories, strict=True)
+    ]
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
