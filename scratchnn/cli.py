@@ -169,6 +169,34 @@ def sine(
     run_study("sine", ctx.params)
 
 
+@app.command()
+def check(
+    place: Annotated[str, typer.Argument(metavar="FILE.py:NAME", help="A layer, a loss, or a function op.")],
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", metavar="SHAPE", help="Of an input, as 5x3; once for each.")
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help="Put this loss after it: MSELoss, or one in FILE.")] = None,
+    method: Annotated[str, typer.Option(help="auto, complex, central or directional.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seeds inputs and upstream gradient.")] = 0,
+) -> None:
+    """Check a hand-written backward pass, and name the mistake if it is wrong.
+
+    NAME is a Module, a class of one, a loss, a function with NAME_vjp beside it, or a function without
+    arguments that returns (subject, *inputs). Exit code 0 if the gradient is right, 1 if it is wrong.
+    """
+    from scratchnn.check_command import CheckError
+    from scratchnn.check_command import check as run_check
+
+    try:
+        diagnosis = run_check(place, inputs or (), loss, method, seed)
+    except CheckError as error:
+        fail(str(error), 2)
+    except Exception as error:  # a stranger's code may raise anything
+        fail(f"{place} could not be checked: {type(error).__name__}: {error}", 1)
+    print(diagnosis)
+    raise typer.Exit(0 if diagnosis.passed else 1)
+
+
 def run_study(name: str, options: dict[str, Any]) -> None:
     """Run a study with the options of its command, and end as this module's docstring says."""
     settings = dict(options)
