@@ -21,6 +21,7 @@ from .optim import Optimizer
 from .random import Generator, default_generator
 from .train.door import Metric, at_the_door, check_arguments, named_metrics, probe
 from .train.fit import DivergenceError, FitState, run_epochs
+from .train.progress import notice
 
 __all__ = ["Many", "fit_many"]
 
@@ -154,7 +155,7 @@ def fit_many(
 
     for model, optimizer in zip(models, optimizers, strict=True):
         lower(model, loss_fn, optimizer, *source(batches)[1:])
-    kernel(dtype)  # compiled by one thread, for all
+    kernel(dtype, notice(progress))  # compiled by one thread, for all
     many = Many(models, optimizers, [History() for _ in models], list(seeds), [None] * len(models))
     many.labels = dict(labels or {})
     stop = threading.Event()

@@ -16,6 +16,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,16 @@ def cache_folder() -> Path:
     return Path(base) / _key()
 
 
-def compiled(function: Any, name: str, signature: Any) -> tuple[Any, float]:
-    """`function`, ready to be called, and the seconds that took, or 0 where it came from disk."""
+def compiled(
+    function: Any, name: str, signature: Any, before: Callable[[], None] = lambda: None
+) -> tuple[Any, float]:
+    """`function`, ready to be called, and the seconds that compiling it took; 0 where it came from disk.
+
+    Args:
+        name: of its files. before: called before a compilation.
+    """
     started = time.perf_counter()
-    cache = DiskCache(name)
+    cache = DiskCache(name, before)
     function._cache = cache
     function.compile(signature)
     return function, 0.0 if cache.loaded else time.perf_counter() - started
@@ -68,8 +75,8 @@ def compiled(function: Any, name: str, signature: Any) -> tuple[Any, float]:
 class DiskCache(_Cache):
     """The cache of one compiled function, one file for each of its signatures."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, before: Callable[[], None] = lambda: None) -> None:
+        self.name, self.before = name, before
         self.loaded = False  # whether the last function came from disk
 
     @property
@@ -87,6 +94,7 @@ class DiskCache(_Cache):
             payload = pickle.loads(self._file(sig).read_bytes())
             result = CompileResult._rebuild(target_context, *payload)
         except Exception:
+            self.before()
             return None
         self.loaded = True
         return result

@@ -5,7 +5,6 @@ Source: Matsumoto and Nishimura 1998, `mt19937ar.c`; the shuffle is Fisher and Y
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..functional.vocabulary import Array
 from .cache import compiled
 from .inner import inner
 
-__all__ = ["compile_seconds", "permutation_from_words", "seeded_permutations"]
+__all__ = ["compile_now", "permutation_from_words", "seeded_permutations"]
 
 STATE, SHIFT = 624, 397
 UPPER, LOWER, MATRIX = np.uint32(0x80000000), np.uint32(0x7FFFFFFF), np.uint32(0x9908B0DF)
@@ -97,17 +96,18 @@ def _from_words(words, order):
         swap_all(order, words[first:], first, count, partners)
 
 
-@functools.cache
-def _kernels() -> tuple[Any, Any, float]:
+_KERNELS: list[Any] = []
+
+
+def compile_now() -> float:
+    """Get ready; the seconds that compiling took now, or 0."""
+    if _KERNELS:
+        return 0.0
     raw, integers = types.Array(types.uint64, 1, "C", readonly=True), types.int64
     many, first = compiled(_seeded, "seeded_orders", (raw, types.Array(integers, 2, "C")))
     one, second = compiled(_from_words, "order_from_words", (raw, types.Array(integers, 1, "C")))
-    return many, one, first + second
-
-
-def compile_seconds() -> float:
-    """Get ready; the seconds that compiling took in this process, or 0."""
-    return _kernels()[2]
+    _KERNELS[:] = many, one
+    return first + second
 
 
 def seeded_permutations(seeds: Array, n: int) -> Array:
@@ -116,13 +116,15 @@ def seeded_permutations(seeds: Array, n: int) -> Array:
     Args:
         seeds: (E,) uint64, of which the low 32 bits count.
     """
+    compile_now()
     orders = np.empty((len(seeds), n), np.int64)
-    _kernels()[0](seeds & np.uint64(0xFFFFFFFF), orders)
+    _KERNELS[0](seeds & np.uint64(0xFFFFFFFF), orders)
     return orders
 
 
 def permutation_from_words(words: Array) -> Array:
     """`scratchnn.random.permutation_from_words`, compiled."""
+    compile_now()
     order = np.empty(len(words) + 1, np.int64)
-    _kernels()[1](words, order)
+    _KERNELS[1](words, order)
     return order

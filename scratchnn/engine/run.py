@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,27 @@ __all__ = ["Diverged", "Run", "kernel"]
 ALIGNMENT = 64  # bytes in a register, and in a line of the cache
 FIRST_LEVEL = 24 * 1024  # bytes of values and gradients that a tile may take where it can choose
 WEIGHTS_WORTH = 4  # panels a tile should have so that passing over the weights pays
-RESIDENT_PANELS = 4096
+RESIDENT_BYTES = 2**24  # gathered once instead of in every epoch
 FLUSH_BELOW = {4: 1e-30, 8: 1e-290}
 Kept = tuple[Array, Array, int]
+Tell = Callable[[str], None]
 
 
-@functools.cache
-def kernel(dtype: np.dtype[Any]) -> tuple[Any, float]:
-    """`steps.run_steps` for a dtype, from disk if it is there; and the seconds it took to compile, else 0."""
+def silent(text: str) -> None:
+    """Say nothing."""
+
+
+_KERNELS: dict[np.dtype[Any], Any] = {}
+
+
+def kernel(dtype: np.dtype[Any], tell: Tell = silent) -> tuple[Any, float]:
+    """`steps.run_steps` for a dtype, and the seconds that compiling it took now; 0 where it was on disk.
+
+    Args:
+        tell: is called with a line of text before a compilation.
+    """
+    if dtype in _KERNELS:
+        return _KERNELS[dtype], 0.0
     from numba import from_dtype, types
 
     from .cache import compiled
@@ -43,7 +55,10 @@ def kernel(dtype: np.dtype[Any]) -> tuple[Any, float]:
         types.Array(real, 1, "C"), read(real), read(real), read(integer), read(integer), read(double),
         types.Array(real, 1, "C"), types.Array(double, 2, "C"),
     )  # fmt: skip
-    return compiled(run_steps, "run_steps", signature)
+    _KERNELS[dtype], seconds = compiled(
+        run_steps, "run_steps", signature, lambda: tell(f"compiling the engine for {dtype}, once per machine")
+    )
+    return _KERNELS[dtype], seconds
 
 
 def aligned(count: int, dtype: np.dtype[Any]) -> Array:
@@ -79,6 +94,7 @@ class Run:
         batch: rows of a step. rows: rows of an epoch.
         ordered: `advance` gets the rows' order; otherwise they come as they are.
         decisions: count right decisions of every step.
+        tell: see `kernel`.
     Attributes:
         parameters, gradients: flat. state: flat, three slots (SGD uses one).
         made: optimizer steps since `set_stretches`.
@@ -86,11 +102,19 @@ class Run:
     """
 
     def __init__(
-        self, plan: Plan, X: Array, y: Array, batch: int, rows: int, ordered: bool, decisions: bool
+        self,
+        plan: Plan,
+        X: Array,
+        y: Array,
+        batch: int,
+        rows: int,
+        ordered: bool,
+        decisions: bool,
+        tell: Tell = silent,
     ) -> None:
         self.plan, self.batch, self.rows, self.ordered = plan, batch, rows, ordered
         self.steps_an_epoch = -(-rows // batch)
-        self.kernel, self.compile_seconds = kernel(plan.dtype)
+        self.kernel, self.compile_seconds = kernel(plan.dtype, tell)
         unit = ALIGNMENT // plan.dtype.itemsize
         self.starts, end = [], 0
         for shape in plan.shapes:
@@ -146,7 +170,8 @@ class Run:
         panel_bytes = samples * plan.dtype.itemsize * sum(2 * k.outputs for k in plan.layers)
         tile = max(1, min(panels, max(FIRST_LEVEL // panel_bytes, WEIGHTS_WORTH)))
         all_panels = self.steps_an_epoch * panels
-        resident = not ordered and all_panels <= RESIDENT_PANELS
+        gathered = all_panels * samples * (plan.inputs + target_rows) * plan.dtype.itemsize
+        resident = not ordered and gathered <= RESIDENT_BYTES
         kept = all_panels if resident else tile
 
         size = 0

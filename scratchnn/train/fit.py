@@ -25,7 +25,7 @@ from ..losses import Loss
 from ..optim import Optimizer
 from .door import Metric, at_the_door, check_arguments, named_metrics, probe
 from .numpy_engine import Batches, Block, Engine, Metrics, NumpyEngine, evaluate
-from .progress import progress_bar
+from .progress import notice, progress_bar
 
 __all__ = ["Callback", "DivergenceError", "FitState", "fit", "run_epochs"]
 
@@ -114,7 +114,7 @@ def fit(
     model.train()
     try:
         runner, state.history.engine, state.history.reason = _choose_engine(
-            engine, model, loss_fn, optimizer, batches, named
+            engine, model, loss_fn, optimizer, batches, named, notice(progress)
         )
         with progress_bar(progress, state) as show, np.errstate(all="ignore"):
             run_epochs(runner, state, held_out, named, callbacks, show)
@@ -193,6 +193,7 @@ def _choose_engine(
     optimizer: Optimizer,
     batches: Batches,
     metrics: Metrics,
+    tell: Callable[[str], None],
 ) -> tuple[Engine, str, str]:
     """(runner, its name, why)."""
     reason = f"engine={engine!r} was asked for"
@@ -200,7 +201,7 @@ def _choose_engine(
         from .numba_engine import LoweringError, NumbaEngine
 
         try:
-            runner = NumbaEngine(model, loss_fn, optimizer, batches, metrics)
+            runner = NumbaEngine(model, loss_fn, optimizer, batches, metrics, tell=tell)
         except LoweringError as refusal:
             if engine == "numba":
                 raise

@@ -9,7 +9,7 @@ import numpy as np
 from ..checks import Array
 from ..data import DataLoader, TensorDataset
 from ..engine.plan import LoweringError, Rule
-from ..engine.run import Diverged, NoProbability, Run
+from ..engine.run import Diverged, NoProbability, Run, Tell, silent
 from ..layers import Module
 from ..losses import Loss
 from ..lowering import lower, read_groups
@@ -38,6 +38,7 @@ class NumbaEngine:
 
     Args:
         generator: what the default generator is to this run.
+        tell: called with a line of text before a compilation, which takes some seconds.
     Raises:
         LoweringError: something that the engine cannot express, by name.
     """
@@ -50,6 +51,7 @@ class NumbaEngine:
         batches: Batches,
         metrics: Metrics,
         generator: Generator = default_generator,
+        tell: Tell = silent,
     ) -> None:
         self.optimizer, self.generator = optimizer, generator
         self.loader, X, y = source(batches)
@@ -65,12 +67,12 @@ class NumbaEngine:
             rows = min(rows, len(self.loader) * self.loader.batch_size)
         if rows == 0:
             raise LoweringError("an epoch without a whole batch")
-        self.engine = Run(lowered.plan, X, y, batch, rows, ordered, bool(metrics))
+        self.engine = Run(lowered.plan, X, y, batch, rows, ordered, bool(metrics), tell)
         self.compile_seconds = self.engine.compile_seconds
         if ordered:
-            from ..engine.orders import compile_seconds
+            from ..engine.orders import compile_now
 
-            self.compile_seconds += compile_seconds()
+            self.compile_seconds += compile_now()
         if self.engine.draws and self.loader is not None and self.loader.generator is generator:
             raise LoweringError("a DataLoader and a Dropout that draw from one generator in turns")
         # The textbook's loop, for the error that it raises where the engine stops short.
@@ -224,5 +226,5 @@ def source(batches: Batches) -> tuple[DataLoader | None, Array, Array]:
     if isinstance(batches, list) and len(batches) == 1:
         return (None, *batches[0])
     raise LoweringError(
-        "data as an iterable of batches; a DataLoader over a TensorDataset, or (X, y), compiles"
+        "data that come batch by batch; a DataLoader over arrays, or (X, y), compiles"
     )

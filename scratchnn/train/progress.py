@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,7 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .fit import FitState
 
-__all__ = ["progress_bar"]
+__all__ = ["notice", "progress_bar"]
+
+
+def notice(wanted: bool) -> Callable[[str], None]:
+    """What says a line of text, if there is somebody to read it."""
+
+    def tell(text: str) -> None:
+        if wanted and sys.stderr.isatty():
+            print(text, file=sys.stderr, flush=True)
+
+    return tell
 
 
 @contextmanager
