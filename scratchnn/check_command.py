@@ -16,6 +16,7 @@ import numpy as np
 from . import losses
 from .checks import Array
 from .doctor import Diagnosis, diagnose
+from .gradcheck.check import METHODS, make_subject, quietly
 from .layers import Module
 from .losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, Loss, NLLLoss
 
@@ -47,6 +48,8 @@ def check(
     path, _, name = place.rpartition(":")
     if not path or not name.isidentifier():
         raise CheckError(f"got {place!r}; write FILE.py:NAME, such as layers.py:MyLayer")
+    if method not in METHODS:
+        raise CheckError(f"got --method {method!r}; it must be one of {', '.join(METHODS)}")
     file = _load(Path(path))
     rng = np.random.default_rng(seed)
     subject, given, options = _subject(file, name)
@@ -183,8 +186,6 @@ def _guesses(subject: Any) -> Iterator[list[tuple[int, ...]]]:
 
 
 def _forward(subject: Any, inputs: tuple[Any, ...]) -> Array:
-    from .gradcheck.check import make_subject, quietly
-
     with quietly():
         made = make_subject(subject, inputs, None, None)
         return made.output(made.values)

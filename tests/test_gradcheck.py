@@ -384,6 +384,12 @@ def test_the_upstream_gradient_follows_the_seed() -> None:
     assert a == b != c
 
 
+def test_the_upstream_gradient_is_not_the_users_data() -> None:
+    """x drawn by default_rng(0), as everybody does: dy * x must not pass for x * x."""
+    report = snn.gradcheck((lambda x: x**3 / 3, lambda dy, x: x**3), draws(5, 4))
+    assert not report
+
+
 # ---- PyTorch's own ----------------------------------------------------------------------------
 
 

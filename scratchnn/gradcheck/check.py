@@ -23,6 +23,8 @@ __all__ = ["Measured", "gradcheck", "make_subject", "measure", "quietly"]
 METHODS = ("auto", "complex", "central", "directional")
 TOLERANCES = {"complex": 1e-13, "central": 1e-6}
 DIRECTIONS = 3
+# Users draw their data from default_rng(0) too; the upstream gradient must not be the data.
+OWN_STREAM = int.from_bytes(b"gradcheck", "big")
 NOISE_FACTOR = 4
 POINTS_NEARBY = 8
 MOST_WRONG_KINKS = 32
@@ -69,8 +71,6 @@ def gradcheck(
         TypeError, ValueError: a subject that cannot be checked, or an unknown method.
     Source: Squire and Trapp 1998; torch.autograd.gradcheck for the name.
     """
-    if method not in METHODS:
-        raise ValueError(f"gradcheck got method={method!r}; it must be one of {', '.join(METHODS)}")
     with quietly():
         made = make_subject(subject, inputs, loss_fn, target)
         measured = measure(made, method, tolerance, max_entries, seed)
@@ -140,7 +140,9 @@ class Measured:
 
 def measure(subject: Subject, method: str, tolerance: float | None, max_entries: int, seed: int) -> Measured:
     """Run the whole check."""
-    rng = np.random.default_rng(seed)
+    if method not in METHODS:
+        raise ValueError(f"gradcheck got method={method!r}; it must be one of {', '.join(METHODS)}")
+    rng = np.random.default_rng((seed, OWN_STREAM))
     y = subject.output(subject.values)
     if y.dtype.kind not in "fc":
         raise TypeError(f"{subject.title} gave a result of dtype {y.dtype}; it needs float64")
