@@ -20,6 +20,9 @@ CUDA_FACTOR = 4.0
 NETWORK = 64.0  # a whole network's predictions and gradients: 64 eps of the largest number in them
 SUMS = 16.0  # a sum of terms: 16 eps of their magnitudes
 SPREAD_FACTOR = 8.0  # of PyTorch's own spread, where a quantity is chaotic or ill-conditioned
+# Runs by PyTorch from weights one ulp away, at most. A sample that falls on the kink of a ReLU parts some
+# runs and not others, so one such run is a poor estimate of how far runs part.
+MOVED_RUNS = 8
 UNIFORM = 4.0  # uniform draws without a fused multiply-add: 4 eps of the bounds
 
 # (up to this step, largest parameter difference over max(1, max|p|)); the last one holds from there on.

@@ -199,12 +199,19 @@ def draws_masks(model: Module) -> bool:
     return any(isinstance(m, Dropout) and 0 < m.p < 1 for m in model.modules())
 
 
-def one_ulp_away(torch_model: torch.nn.Module) -> torch.nn.Module:
-    """A copy with every weight moved up by one unit in the last place."""
+def one_ulp_away(torch_model: torch.nn.Module, run: int = 0) -> torch.nn.Module:
+    """A copy with every weight moved by one unit in the last place.
+
+    Args:
+        run: 0 moves all of them up; any other number picks up or down for each weight by itself.
+    """
     moved = copy.deepcopy(torch_model)
+    signs = torch.Generator().manual_seed(run)
     with torch.no_grad():
         for parameter in moved.parameters():
-            parameter.copy_(torch.nextafter(parameter, torch.full_like(parameter, torch.inf)))
+            down = (torch.rand(parameter.shape, generator=signs) < 0.5).to(parameter.device) & (run > 0)
+            towards = torch.where(down, -torch.inf, torch.inf).to(parameter.dtype)
+            parameter.copy_(torch.nextafter(parameter, towards))
     return moved
 
 

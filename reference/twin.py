@@ -47,6 +47,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 LOSSES: dict[str, tuple[str, ...]] = {
     "MSELoss": (),
     "L1Loss": (),
+    "HuberLoss": ("delta",),
     "BCELoss": ("weight",),
     "BCEWithLogitsLoss": ("weight", "pos_weight"),
     "NLLLoss": ("weight", "ignore_index"),
@@ -246,7 +247,7 @@ def twin_loss(loss_fn: Loss, device: str | torch.device = "cpu", dtype: Any = np
     """The `torch.nn` loss of the same name, with the same arguments.
 
     Args:
-        loss_fn: MSELoss, L1Loss, BCELoss, BCEWithLogitsLoss, NLLLoss or CrossEntropyLoss, or a subclass.
+        loss_fn: MSELoss, L1Loss, HuberLoss, BCELoss, BCEWithLogitsLoss, NLLLoss or CrossEntropyLoss, or a subclass.
         device: where its weights live.
         dtype: of its weights: that of the predictions.
     Raises:

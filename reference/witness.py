@@ -21,6 +21,7 @@ from scratchnn.train.door import at_the_door
 from .report import ParityReport, Row, largest_difference
 from .streams import Streams
 from .tolerances import (
+    MOVED_RUNS,
     NETWORK,
     SPREAD_FACTOR,
     UNIFORM,
@@ -94,9 +95,11 @@ class Witness:
         rows = [self._initial_row(run), self._batches_row(run, history.epochs)]
         same_end = all(np.array_equal(a, b) for a, b in zip(ours_end, run.states, strict=True))
         rows.append(Row("random state", 0.0 if same_end else np.inf, 1.0, 0.0, 1.0, note="afterwards"))
-        rows += self._trajectory_rows(history, run, None)
-        if not all(row.passed for row in rows[3:]):
-            moved = self._rehearsal(one_ulp_away(self.torch_start)).run(history.epochs, self.checkpoints)
+        rows += self._trajectory_rows(history, run, [])
+        moved: list[TorchRun] = []
+        while not all(row.passed for row in rows[3:]) and len(moved) < MOVED_RUNS:
+            nearby = one_ulp_away(self.torch_start, len(moved))
+            moved.append(self._rehearsal(nearby).run(history.epochs, self.checkpoints))
             rows = rows[:3] + self._trajectory_rows(history, run, moved)
         report = ParityReport(
             title=f"{type(self.model).__name__}, {type(self.optimizer).__name__}, {history.epochs} epochs, "
@@ -149,11 +152,11 @@ class Witness:
                     self.validation.order()
         return batches
 
-    def _trajectory_rows(self, history: History, run: TorchRun, moved: TorchRun | None) -> list[Row]:
+    def _trajectory_rows(self, history: History, run: TorchRun, moved: list[TorchRun]) -> list[Row]:
         rows = [self._loss_row(history, run, moved)]
         for step in sorted(set(self.ours) & set(run.parameters) - {0}):
             theirs = run.parameters[step]
-            spread = None if moved is None else worst_of(theirs, moved.parameters[step])[1]
+            spread = max((worst_of(theirs, other.parameters[step])[1] for other in moved), default=None)
             rows.append(self._parameter_row(step, self.ours[step], theirs, spread))
         return rows
 
@@ -164,7 +167,7 @@ class Witness:
         row = Row("parameters", difference, scale, allowed, eps_of(self.dtype), index, step, note=name)
         return with_spread(row, spread)
 
-    def _loss_row(self, history: History, run: TorchRun, moved: TorchRun | None) -> Row:
+    def _loss_row(self, history: History, run: TorchRun, moved: list[TorchRun]) -> Row:
         """The step whose losses differ most, in units of what that step allows."""
         ours, theirs = history.step_losses.astype(np.float64), run.step_losses.astype(np.float64)
         eps = eps_of(self.dtype)
@@ -174,9 +177,9 @@ class Witness:
         table = np.array([trajectory_tolerance(s, self.dtype, self.device) for s in range(1, ours.size + 1)])
         allowed = (table + NETWORK * eps) * np.maximum(scale, np.abs(theirs))
         wide = allowed
-        if moved is not None:
-            other = moved.step_losses.astype(np.float64)
-            wide = np.fmax(allowed, SPREAD_FACTOR * np.maximum.accumulate(np.abs(theirs - other)))
+        for other in moved:
+            spread = np.maximum.accumulate(np.abs(theirs - other.step_losses.astype(np.float64)))
+            wide = np.fmax(wide, SPREAD_FACTOR * spread)
         difference = np.abs(ours - theirs)
         ratio = np.where(np.isfinite(difference), difference, np.inf) / wide
         worst = int(np.argmax(ratio)) if ratio.size else -1
