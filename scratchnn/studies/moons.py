@@ -267,6 +267,7 @@ def _play(
                 lambda: lesson.batches(x_train, y_train, batch_size),
                 epochs,
                 range(SEEDS),
+                progress=not lesson.quiet,
             )
             found[kind] = {
                 "train_loss": [each.loss for each in trained],

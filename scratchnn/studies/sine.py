@@ -286,6 +286,7 @@ def _play(lesson: Lesson, epochs: int, lr: float, batch_size: int | None, hidden
         loss_fn=snn.MSELoss(),
         optimizer=lambda parameters: snn.Adam(parameters, lr=lr),
         seeds=range(SEEDS),
+        progress=not lesson.quiet,
     )
 
     lesson.question(f"How many hidden units does the wave need? {SEEDS} seeds each")
