@@ -30,7 +30,16 @@ from .layers import (
     Tanh,
     Threshold,
 )
-from .losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, Loss, MSELoss, NLLLoss
+from .losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    L1Loss,
+    Loss,
+    MSELoss,
+    NLLLoss,
+)
 from .many import Many, fit_many
 from .optim import SGD, Adam, AdamW, Optimizer
 from .random import Generator, default_generator, manual_seed, rand, randint, randn, randperm
@@ -56,6 +65,7 @@ __all__ = [
     "FitState",
     "Generator",
     "History",
+    "HuberLoss",
     "Identity",
     "L1Loss",
     "LeakyReLU",

@@ -100,6 +100,11 @@ def pair(prediction: Any, target: Any) -> Callable[..., tuple[Any, ...]]:
     return draw_pair
 
 
+def with_delta(base: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    """Half a unit or two: the kinks lie at other places than those of the numbers drawn."""
+    return lambda draw, dtype, smooth: (*base(draw, dtype, smooth), draw(st.sampled_from([0.3125, 1.0, 2.0])))
+
+
 def reduced(base: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
     return lambda draw, dtype, smooth: (*base(draw, dtype, smooth), draw(s.reductions))
 
@@ -122,6 +127,15 @@ def with_pos_weight(base: Callable[..., tuple[Any, ...]], always: bool = False) 
         )
 
     return draw_both
+
+
+def rows(draw: Any, dtype: Any, smooth: bool) -> tuple[Any, ...]:
+    terms = s.array(draw, draw(s.shapes(least=1)), reals(smooth), dtype)
+    return terms, s.array(draw, terms.shape[:1], st.floats(0.25, 3), dtype)
+
+
+def few(draw: Any, dtype: Any, smooth: bool) -> tuple[Any, ...]:
+    return (s.array(draw, draw(s.shapes()), s.ordinary, dtype),)
 
 
 def classes(draw: Any, dtype: Any, smooth: bool) -> tuple[Any, ...]:
@@ -154,6 +168,7 @@ def wide(function: Callable[..., Any]) -> Callable[..., Any]:
 OURS = {
     T.mse_loss: "mse",
     T.l1_loss: "l1",
+    T.huber_loss: "huber",
     T.binary_cross_entropy: "bce",
     T.binary_cross_entropy_with_logits: "bce_with_logits",
     T.nll_loss: "nll",
@@ -211,6 +226,19 @@ def of_sign(dloss: Any, a: Any, b: Any, reduction: str = "none") -> tuple[Any, .
     return (share(dloss, a, reduction) * np.ones(a.shape),)
 
 
+def of_cut(dloss: Any, a: Any, b: Any, delta: float) -> tuple[Any, ...]:
+    return of_reduced_cut(dloss, a, b, "none", delta)
+
+
+def of_reduced_cut(dloss: Any, a: Any, b: Any, reduction: str, delta: float) -> tuple[Any, ...]:
+    return (share(dloss, a, reduction) * (np.minimum(np.abs(a) + np.abs(b), delta) + np.abs(a) + np.abs(b)),)
+
+
+def of_rows(dloss: Any, terms: Any, weights: Any) -> tuple[Any, ...]:
+    along = (weights / weights.sum()).reshape((-1,) + (1,) * (terms.ndim - 1))
+    return (np.abs(dloss) * along * np.ones(terms.shape),)
+
+
 def of_bce(dloss: Any, p: Any, t: Any, weight: Any = None, reduction: str = "none") -> tuple[Any, ...]:
     p, t = np.float64(p), np.float64(t)
     denominator = np.maximum((1 - p) * p, 1e-12)
@@ -265,6 +293,12 @@ CASES = [
     Case("mse_terms", lambda a, b: T.mse_loss(a, b, reduction="none"), pair(reals, reals), of_difference),
     Case("l1_terms", lambda a, b: T.l1_loss(a, b, reduction="none"), pair(reals, reals), of_sign, exact=True),
     Case(
+        "huber_terms",
+        lambda a, b, delta: T.huber_loss(a, b, reduction="none", delta=delta),
+        with_delta(pair(reals, reals)),
+        of_cut,
+    ),
+    Case(
         "bce_terms",
         lambda p, t: T.binary_cross_entropy(p, t, reduction="none"),
         pair(
@@ -281,6 +315,7 @@ CASES = [
     ),
     Case("mse", wide(T.mse_loss), reduced(pair(reals, reals)), of_difference),
     Case("l1", wide(T.l1_loss), reduced(pair(reals, reals)), of_sign, exact=True),
+    Case("huber", wide(T.huber_loss), with_delta(reduced(pair(reals, reals))), of_reduced_cut),
     Case(
         "bce",
         wide(T.binary_cross_entropy),
@@ -298,6 +333,8 @@ CASES = [
         with_pos_weight(weighted(pair(reals, lambda _: st.floats(0, 1)))),
         of_logits,
     ),
+    Case("row_mean", lambda t, w: (t.reshape(len(w), -1) * w[:, None]).sum() / w.sum(), rows, of_rows),
+    Case("half_square", lambda w: (w * w).sum() / 2, few, lambda dy, w: (np.abs(dy * w),)),
     Case("nll", wide(T.nll_loss), classes, of_classes),
     Case("cross_entropy", wide(T.cross_entropy), smoothed, of_classes),
 ]

@@ -19,13 +19,14 @@ from scratchnn.losses import (
     BCELoss,
     BCEWithLogitsLoss,
     CrossEntropyLoss,
+    HuberLoss,
     L1Loss,
     Loss,
     MSELoss,
     NLLLoss,
 )
 
-PAIRED = (MSELoss, L1Loss, BCELoss, BCEWithLogitsLoss)
+PAIRED = (MSELoss, L1Loss, HuberLoss, BCELoss, BCEWithLogitsLoss)
 CLASSED = (NLLLoss, CrossEntropyLoss)
 
 paired = pytest.mark.parametrize("kind", PAIRED)

@@ -29,7 +29,7 @@ ACTIVATIONS = {
     "identity": snn.Identity,
     "dropout": lambda: snn.Dropout(0.3),
 }
-LOSSES = ("mse", "l1", "bce", "bce_with_logits", "nll", "cross_entropy")
+LOSSES = ("mse", "l1", "huber", "bce", "bce_with_logits", "nll", "cross_entropy")
 
 
 def batch_for(loss: str, reduction: str, n: int, width: int, rng: np.random.Generator):
@@ -38,6 +38,7 @@ def batch_for(loss: str, reduction: str, n: int, width: int, rng: np.random.Gene
     return {
         "mse": ([], snn.MSELoss(reduction), real),
         "l1": ([], snn.L1Loss(reduction), real),
+        "huber": ([], snn.HuberLoss(reduction, 0.5), real),
         "bce": ([snn.Sigmoid()], snn.BCELoss(reduction=reduction), rng.integers(0, 2, (n, width))),
         "bce_with_logits": ([], snn.BCEWithLogitsLoss(reduction=reduction), rng.random((n, width))),
         "nll": ([snn.LogSoftmax(-1)], snn.NLLLoss(reduction=reduction), labels),

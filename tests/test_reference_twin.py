@@ -35,6 +35,7 @@ LAYERS = {
 LOSSES = {
     "MSELoss": lambda: snn.MSELoss(reduction="sum"),
     "L1Loss": lambda: snn.L1Loss(reduction="none"),
+    "HuberLoss": lambda: snn.HuberLoss("sum", delta=0.4),
     "BCELoss": lambda: snn.BCELoss(weight=np.array([0.5, 2.0])),
     "BCEWithLogitsLoss": lambda: snn.BCEWithLogitsLoss(pos_weight=np.array([3.0, 0.1]), reduction="sum"),
     "NLLLoss": lambda: snn.NLLLoss(weight=np.array([1.0, 2.0]), ignore_index=0),

@@ -18,7 +18,7 @@ import numpy as np
 from .. import __version__
 from ..data import DataLoader
 from ..layers import Linear, Module, ModuleList
-from ..losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, Loss, MSELoss, NLLLoss
+from ..losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, Loss, MSELoss, NLLLoss
 from ..optim import SGD, Adam, AdamW, Optimizer
 from ..random import default_generator
 from ..train.door import check_arguments
@@ -26,7 +26,7 @@ from .architecture import CONTAINERS, Node, build, read
 
 __all__ = ["to_python", "to_torch"]
 
-LOSSES = (BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss)
+LOSSES = (BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss)
 OPTIMIZERS = (SGD, Adam, AdamW)
 CURE = "Write its program by hand: a class of your own is already source text."
 

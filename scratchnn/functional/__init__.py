@@ -10,4 +10,5 @@ from .class_losses import *  # noqa: F403
 from .linear import *  # noqa: F403
 from .losses import *  # noqa: F403
 from .metrics import *  # noqa: F403
+from .objective import *  # noqa: F403
 from .updates import *  # noqa: F403

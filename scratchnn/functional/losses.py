@@ -1,6 +1,6 @@
 # NumPy's stubs give arithmetic on NDArray[Any] the type Any.
 # mypy: disable-error-code="no-any-return"
-"""Losses of one number against one number: mse, l1, bce, bce_with_logits.
+"""Losses of one number against one number: mse, l1, huber, bce, bce_with_logits.
 
     a, p, x   predictions: values, probabilities, logits      b, t   targets
     n         number of elements                              dloss  dL/dloss, what comes back from above
@@ -34,6 +34,10 @@ __all__ = [
     "bce_with_logits_terms",
     "bce_with_logits_terms_vjp",
     "bce_with_logits_vjp",
+    "huber",
+    "huber_terms",
+    "huber_terms_vjp",
+    "huber_vjp",
     "l1",
     "l1_terms",
     "l1_terms_vjp",
@@ -139,6 +143,51 @@ def l1_vjp(dloss: Any, prediction: Array, target: Array, reduction: str = "mean"
     if reduction == "mean":
         dterms = dterms / prediction.size
     return l1_terms_vjp(dterms, prediction, target)
+
+
+# ---- Huber's: squared near, absolute far ------------------------------------------------------
+
+
+def huber_terms(a: Array, b: Array, delta: Array | float) -> Array:
+    """z^2 / 2 for z = a - b within delta, delta (|z| - delta / 2) beyond; written without abs."""
+    z = a - b
+    far = delta * (where(z < 0, -z, z) - 0.5 * delta)
+    return where(z < -delta, far, where(z > delta, far, 0.5 * z * z))
+
+
+def huber_terms_vjp(dterms: Array, a: Array, b: Array, delta: Array | float) -> Array:
+    """Backpropagate through `huber_terms`: da = dterms min(max(a - b, -delta), delta)."""
+    z = a - b
+    return where(z < -delta, -delta * dterms, where(z > delta, delta * dterms, dterms * z))
+
+
+@quiet
+def huber(prediction: Array, target: Array, reduction: str = "mean", delta: float = 1.0) -> Any:
+    """Huber's loss: L = sum h(a - b) / n, h(z) = z^2 / 2 within delta, delta (|z| - delta / 2) beyond.
+
+    Args:
+        prediction, target: equal shapes and dtypes.
+        reduction: "mean", "sum" or "none".
+        delta: positive.
+    Returns:
+        a scalar of the prediction's dtype, or for "none" the terms.
+    Source: Huber 1964; torch.nn.functional.huber_loss.
+    """
+    return reduce_terms(huber_terms(prediction, target, delta), reduction, prediction.size)
+
+
+@quiet
+def huber_vjp(
+    dloss: Any, prediction: Array, target: Array, reduction: str = "mean", delta: float = 1.0
+) -> Array:
+    """Backpropagate through `huber`.
+
+    One term has slope a - b, cut off at -delta and delta, and the mean hands 1/n of dloss to each.
+    """
+    dterms = np.asarray(dloss, prediction.dtype)
+    if reduction == "mean":
+        dterms = dterms / prediction.size
+    return huber_terms_vjp(dterms, prediction, target, delta)
 
 
 # ---- binary cross-entropy on probabilities ----------------------------------------------------

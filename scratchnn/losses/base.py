@@ -1,0 +1,150 @@
+"""The base of all losses: what they check, keep and call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..checks import Array, as_array
+
+__all__ = ["Loss", "in_words", "like"]
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+class Loss:
+    """Base of all losses.
+
+    A subclass names its pair of formulas, `_op` and `_op_vjp`, and writes `_door(prediction,
+    target)`, which returns their arguments, checked, the prediction first.
+
+    Args:
+        reduction: "mean", "sum" or "none" (one loss a term).
+    """
+
+    _op: ClassVar[Callable[..., Any]]
+    _op_vjp: ClassVar[Callable[..., Array]]
+
+    def __init__(self, reduction: str = "mean") -> None:
+        if reduction not in REDUCTIONS:
+            name = type(self).__name__
+            raise ValueError(f'{name} got reduction={reduction!r}; it must be "mean", "sum" or "none"')
+        self.reduction = reduction
+        self._saved: tuple[Any, ...] | None = None
+        self._shape: tuple[int, ...] = ()
+
+    def __call__(self, prediction: Any, target: Any) -> Any:
+        """`forward(prediction, target)`."""
+        return self.forward(prediction, target)
+
+    def forward(self, prediction: Any, target: Any) -> Any:
+        """The loss: a scalar of the prediction's dtype, or for reduction "none" an array.
+
+        Raises:
+            TypeError: a dtype other than float32 or float64, or a target of another than the prediction's.
+            ValueError: shapes that do not match, an empty batch, values out of range.
+            IndexError: a class index out of range.
+        """
+        arguments = self._door(prediction, target)
+        loss = self._op(*arguments)
+        self._saved, self._shape = arguments, np.shape(loss)
+        return loss
+
+    def backward(self, dloss: Any = 1) -> Array:
+        """dL/dprediction for the last call; has the prediction's shape and dtype.
+
+        Args:
+            dloss: dL/dloss, a number, or an array of the loss's shape.
+        Raises:
+            RuntimeError: there was no call yet.
+            ValueError: dloss of another shape than the loss.
+            TypeError: dloss of another dtype than the loss.
+        """
+        if self._saved is None:
+            raise RuntimeError(f"{self!r} got backward before forward; call it on (prediction, target) first")
+        dloss = dloss.item() if isinstance(dloss, np.generic) else dloss
+        dloss = as_array(repr(self), "dloss", dloss, self._saved[0].dtype)
+        if dloss.shape not in ((), self._shape):
+            raise ValueError(
+                f"{self!r} got dloss of shape {dloss.shape} in backward; the loss had shape {self._shape}: "
+                "pass a number or an array of that shape"
+            )
+        return self._op_vjp(dloss, *self._saved)
+
+    def convert_target(self, target: Any, dtype: Any) -> Array:
+        """`target` as this loss wants it beside a prediction of `dtype`; what `fit` does at its door.
+
+        Raises:
+            TypeError: a target that is not numeric.
+        """
+        array = self._target(target)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{self!r} got a target of dtype {array.dtype}; it needs numbers")
+        return array.astype(self._target_dtype(array, np.dtype(dtype)), copy=False)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def _door(self, prediction: Any, target: Any) -> tuple[Any, ...]:
+        raise NotImplementedError(f"{type(self).__name__} must write _door(prediction, target)")
+
+    def _target_dtype(self, target: Array, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        return dtype
+
+    def _prediction(self, value: Any) -> Array:
+        prediction = as_array(repr(self), "prediction", value)
+        if prediction.size == 0:
+            raise ValueError(
+                f"{self!r} got an empty prediction of shape {prediction.shape}; it needs at least one row"
+            )
+        return prediction
+
+    def _target(self, value: Any) -> Array:
+        """`value` as an array of whatever dtype it has."""
+        try:
+            return np.asarray(value)
+        except ValueError as error:
+            raise ValueError(
+                f"{self!r} got target as a list whose rows differ in length; make them equal"
+            ) from error
+
+    def _pair(self, prediction: Any, target: Any) -> tuple[Array, Array]:
+        """Prediction and target of one shape and dtype."""
+        prediction = self._prediction(prediction)
+        target = as_array(repr(self), "target", target, like(prediction, target))
+        if target.shape != prediction.shape:
+            cure = "one target for each prediction"
+            if target.size == prediction.size:
+                cure = f"reshape target to {in_words(prediction.shape)}"
+            raise ValueError(
+                f"{self!r} got prediction of shape {prediction.shape} and target of shape {target.shape}; "
+                f"the shapes must be equal: {cure}"
+            )
+        return prediction, target
+
+    def _factor(self, name: str, value: Any, prediction: Array) -> Array | None:
+        """A weight of the prediction's dtype that broadcasts to its shape, without enlarging it."""
+        if value is None:
+            return None
+        factor = as_array(repr(self), name, value, like(prediction, value))
+        try:
+            np.broadcast_to(factor, prediction.shape)
+        except ValueError as error:
+            raise ValueError(
+                f"{self!r} got {name} of shape {factor.shape} and prediction of shape {prediction.shape}; "
+                f"{name} must broadcast to the prediction's shape"
+            ) from error
+        return factor
+
+
+def like(prediction: Array, value: Any) -> np.dtype[Any]:
+    """The dtype wanted beside `prediction`: its own; beside a complex-step prediction also float64."""
+    real = prediction.real.dtype
+    return real if getattr(value, "dtype", real) == real else prediction.dtype
+
+
+def in_words(shape: tuple[int, ...]) -> str:
+    """(N, 1) for (64, 1): how a cure names a shape whose first length is the batch's."""
+    return f"(N, {', '.join(map(str, shape[1:]))})" if len(shape) > 1 else "(N,)" if shape else "()"

@@ -1,0 +1,172 @@
+"""Losses over classes: NLLLoss, CrossEntropyLoss."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .. import functional as F
+from ..checks import Array, as_array, came_from_softmax
+from .base import Loss, in_words, like
+
+__all__ = ["CrossEntropyLoss", "NLLLoss"]
+
+
+class _ClassLoss(Loss):
+    """What the losses over classes share: the checks of class weights and class indices."""
+
+    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        name = type(self).__name__
+        if isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer)):
+            raise TypeError(f"{name} got ignore_index={ignore_index!r}; it needs an int")
+        if weight is not None and np.ndim(weight) != 1:
+            raise ValueError(
+                f"{name} got weight of shape {np.shape(weight)}; it needs one weight a class: (C,)"
+            )
+        self.weight = weight
+        self.ignore_index = int(ignore_index)
+
+    def _target_dtype(self, target: Array, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        return dtype if target.dtype.kind == "f" else np.dtype(np.int64)
+
+    def _rows(self, value: Any) -> Array:
+        prediction = self._prediction(value)
+        if prediction.ndim == 0:
+            raise ValueError(f"{self!r} got a 0-d prediction; it needs a class axis: (C,) or (N, C, ...)")
+        return prediction
+
+    def _class_weight(self, prediction: Array) -> Array | None:
+        if self.weight is None:
+            return None
+        classes = prediction.shape[_class_axis(prediction)]
+        weight = as_array(repr(self), "weight", self.weight, like(prediction, self.weight))
+        if weight.shape != (classes,):
+            raise ValueError(
+                f"{self!r} got weight of shape {weight.shape} for {classes} classes; it must be ({classes},)"
+            )
+        return weight
+
+    def _indices(self, target: Array, prediction: Array) -> Array:
+        """Class indices as int64, of the prediction's shape without its class axis, all in range."""
+        if target.dtype.kind not in "iu":
+            raise TypeError(
+                f"{self!r} got target of dtype {target.dtype}; class indices must be integers: "
+                "pass target.astype(np.int64)"
+            )
+        axis = _class_axis(prediction)
+        classes = prediction.shape[axis]
+        shape = prediction.shape[:axis] + prediction.shape[axis + 1 :]
+        if target.shape != shape:
+            cure = ""
+            if target.shape == prediction.shape:
+                cure = f": pass target.argmax({axis})"  # one-hot rows
+            elif target.size == np.prod(shape):
+                cure = f": reshape target to {in_words(shape)}"
+            raise ValueError(
+                f"{self!r} got prediction of shape {prediction.shape} and class indices of shape "
+                f"{target.shape}; they must have shape {shape}{cure}"
+            )
+        indices = target.astype(np.int64, copy=False)
+        wrong = indices[(indices != self.ignore_index) & ((indices < 0) | (indices >= classes))]
+        if wrong.size:
+            raise IndexError(
+                f"{self!r} got class index {wrong[0]}; with {classes} classes it must be 0 to {classes - 1}, "
+                f"or ignore_index={self.ignore_index}"
+            )
+        return indices
+
+
+class NLLLoss(_ClassLoss):
+    """Negative log-likelihood of the target class, from log-probabilities (LogSoftmax).
+
+    Args:
+        weight: (C,) factor of each class, an array of the prediction's dtype or a list.
+        ignore_index: rows with this target count nothing.
+        reduction: "mean" (over the weights of the targets), "sum" or "none".
+    Shapes: prediction (C,), (N, C) or (N, C, d1, ...); target the same without C, class indices.
+    Source: torch.nn.NLLLoss.
+    """
+
+    _op = staticmethod(F.nll)
+    _op_vjp = staticmethod(F.nll_vjp)
+
+    def _door(self, prediction: Any, target: Any) -> tuple[Any, ...]:
+        prediction = self._rows(prediction)
+        indices = self._indices(self._target(target), prediction)
+        return prediction, indices, self._class_weight(prediction), self.ignore_index, self.reduction
+
+
+class CrossEntropyLoss(_ClassLoss):
+    """Cross-entropy of softmax(prediction): log-softmax and negative log-likelihood in one.
+
+    Args:
+        weight: (C,) factor of each class, an array of the prediction's dtype or a list.
+        ignore_index: rows with this class index count nothing.
+        reduction: "mean" (over the weights of the targets), "sum" or "none".
+        label_smoothing: in [0, 1], the part of the target that is spread over all classes.
+    Shapes: prediction (logits) (C,), (N, C) or (N, C, d1, ...); target either class indices, the same
+        without C, or class probabilities, of the prediction's shape and dtype. A list counts as
+        probabilities when it has the prediction's shape.
+    Source: torch.nn.CrossEntropyLoss.
+    """
+
+    _op = staticmethod(F.cross_entropy)
+    _op_vjp = staticmethod(F.cross_entropy_vjp)
+
+    def __init__(
+        self,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(weight, ignore_index, reduction)
+        if not 0 <= label_smoothing <= 1:
+            name = type(self).__name__
+            raise ValueError(f"{name} got label_smoothing={label_smoothing}; it must lie in [0, 1]")
+        self.label_smoothing = float(label_smoothing)
+        self._warned = False
+
+    def _warn_once(self, prediction: Array) -> None:
+        if not self._warned and came_from_softmax(prediction):
+            self._warned = True
+            classes = prediction.shape[_class_axis(prediction)]
+            floor = F.cross_entropy_floor_of_probabilities(classes)
+            warnings.warn(
+                "CrossEntropyLoss got the output of a Softmax layer. It applies softmax itself, to logits: "
+                f"of probabilities of {classes} classes it cannot fall below {floor:.4f}. Leave the Softmax "
+                "out, or take LogSoftmax with NLLLoss.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _door(self, prediction: Any, target: Any) -> tuple[Any, ...]:
+        prediction = self._rows(prediction)
+        self._warn_once(prediction)
+        array = self._target(target)
+        if array.shape == prediction.shape and (array.dtype.kind == "f" or not hasattr(target, "dtype")):
+            checked = self._probabilities(target, prediction)
+        elif array.dtype.kind == "f" and array.ndim == prediction.ndim:
+            raise ValueError(
+                f"{self!r} got prediction of shape {prediction.shape} and class probabilities of shape "
+                f"{array.shape}; the shapes must be equal"
+            )
+        else:
+            checked = self._indices(array, prediction)
+        weight = self._class_weight(prediction)
+        return prediction, checked, weight, self.ignore_index, self.reduction, self.label_smoothing
+
+    def _probabilities(self, target: Any, prediction: Array) -> Array:
+        if self.ignore_index >= 0:
+            raise ValueError(
+                f"{self!r} got class probabilities and ignore_index={self.ignore_index}; only class indices "
+                "can be ignored: leave ignore_index at -100"
+            )
+        return as_array(repr(self), "target", target, like(prediction, target))
+
+
+def _class_axis(prediction: Array) -> int:
+    return min(1, prediction.ndim - 1)
