@@ -20,7 +20,7 @@ from .look import BLACK, BLUE, TEXT, VERMILION, axes_or_new, tint
 from .plane import Extent, evaluating, extent_of, over_the_plane, with_points
 
 MOST_UNITS_WITH_CODES = 8  # a code is a digit a unit; longer ones fit in no region
-ROOM_FOR_A_DIGIT = 0.008  # half the width that a region needs, in parts of the picture
+ROOM_FOR_A_DIGIT = 0.009  # half the width that a region needs, in parts of the picture
 PALE = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 
 

@@ -121,12 +121,12 @@ def run(
     x_new, y_new = data(lesson.dtype, seed=101)
     size = "all points" if batch_size is None else f"batches of {batch_size} points"
     lesson.title("Rings: close a ring around a disc")
-    lesson.fact("data", f"{POINTS:,} points in a disc, {POINTS:,} in a ring around it; as many for the test")
+    lesson.fact("data", f"{POINTS:,} points in a disc, {POINTS:,} in a ring; as many to test")
     lesson.fact("network", f"2 inputs, {hidden} hidden units (Sigmoid), 1 output (Sigmoid)")
     lesson.fact("training", f"BCELoss, Adam with lr {lr:g}, {dtype}, seed {seed}")
     lesson.fact("", f"{epochs:,} epochs, {size} a step")
 
-    # One network, judged by PyTorch at the end; the same again for the other widths.
+    # One network, judged by PyTorch; the same again for the other widths.
     def train_one(width: int, activation: Callable[[], snn.Module]) -> tuple[snn.Module, snn.History]:
         snn.manual_seed(seed)
         model = network(width, activation, lesson.dtype)
@@ -142,6 +142,7 @@ def run(
     lesson.fact("final training loss", f"{history.train_loss[-1]:.4f}")
     lesson.fact("training accuracy", f"{100 * _accuracy(model, x, y):.2f} %")
     lesson.fact("test accuracy", f"{100 * _accuracy(model, x_new, y_new):.2f} %, on points drawn anew")
+    lesson.judge()
     widths = sorted({*WIDTHS, hidden})
     runs = {width: (model, history) if width == hidden else train_one(width, SIGMOID) for width in widths}
 
@@ -255,7 +256,6 @@ def run(
     if play:
         results["play"] = _play(lesson, x, y, lr, batch_size, seeds)
     lesson.where_the_pictures_are()
-    lesson.judge()
     return lesson.result(
         train_accuracy=_accuracy(model, x, y), test_accuracy=_accuracy(model, x_new, y_new), results=results
     )
@@ -290,6 +290,7 @@ def _play(
                 "high": high,
                 "all_points_right": float(np.mean(right)),
                 "below_solved": float(np.mean(np.array(losses) < SOLVED)),
+                "runs": losses,
             }
             spread[name][width] = losses
         rows = [
@@ -316,9 +317,11 @@ def _play(
             f"One dot a network: {seeds} seeds for each number of hidden units.",
         )
     two, three = found["sigmoid"][2], found["sigmoid"][3]
+    decided = two["all_points_right"] < three["all_points_right"]
     lesson.answer(
-        f"It is the width. With sigmoid, {100 * two['all_points_right']:.0f} % of the networks of two units "
-        f"put every point on its side, and {100 * three['all_points_right']:.0f} % of those of three. The "
+        f"{'It is the width.' if decided else 'Trained so briefly, neither shows.'} With sigmoid, "
+        f"{100 * two['all_points_right']:.0f} % of the networks of two units put every point on "
+        f"its side, and {100 * three['all_points_right']:.0f} % of those of three. The "
         f"best of two units ends at {min(spread['sigmoid'][2]):.3f}, the median of three at "
         f"{three['median']:.3f}, and the worst of three at {max(spread['sigmoid'][3]):.3f}: the third unit "
         "makes it possible, luck decides how soon."
