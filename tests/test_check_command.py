@@ -155,7 +155,7 @@ def test_targets_suit_the_loss(file: str, loss: str) -> None:
         (["{file}:Right", "--input", "5,3"], 2, "write a shape such as 5x3"),
         (["{file}:Right", "--input", "5x9"], 1, "could not be checked: ValueError"),
         (["{file}:Broken"], 1, "could not be checked: RuntimeError: not yet"),
-        (["{file}:Right", "--loss", "HuberLoss"], 2, "there is no loss 'HuberLoss'"),
+        (["{file}:Right", "--loss", "NoSuchLoss"], 2, "there is no loss 'NoSuchLoss'"),
         (["{file}:Right", "--method", "magic"], 2, "must be one of auto"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ __all__ = ["Diagnosis", "Finding", "diagnose"]
 MATCH = 1e-9  # of the tensor's largest gradient: two float64 programs for one formula
 DIFFERENT = 1e-6  # a candidate must be this far from the truth to explain anything
 MOST_ENTRIES = 20_000
+WIDTH = 100  # of the printed lines
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,24 @@ class Diagnosis:
             lines.append("Diagnosis: the gradient is right.")
         elif self.findings:
             first, *others = self.findings
-            lines += [f"Diagnosis: {first.name}", f"  {first.sentence}", f"  Evidence: {first.evidence}"]
+            lines += [
+                f"Diagnosis: {first.name}",
+                _wrapped(first.sentence),
+                _wrapped(f"Evidence: {first.evidence}."),
+            ]
             if others:
                 lines.append("  The same numbers would come from:")
-                lines += [f"    {other.name}: {other.sentence}" for other in others]
+                lines += [_wrapped(f"{other.name}: {other.sentence}", "    ") for other in others]
         else:
             lines.append("Diagnosis: no mistake of the catalogue fits.")
         lines += [f"  {line}" for line in ([] if self.findings else self.pattern)]
         lines += [f"  Note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+
+def _wrapped(text: str, indent: str = "  ") -> str:
+    text = text[0].upper() + text[1:] if indent == "  " else text
+    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
 
 
 def diagnose(
