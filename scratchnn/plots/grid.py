@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from .look import BLACK, GREY, SKY, TEXT, TITLE, new_figure
 
@@ -51,6 +52,9 @@ def curve_grid(
         panel.set_ylabel(f"{rows} {_word(row)}", fontsize=TEXT)
     for panel in panels.flat:
         panel.set_yscale("log")
+        panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.yaxis.set_minor_formatter(NullFormatter())
+        panel.tick_params(labelsize=TEXT - 1)
         panel.grid(visible=True, color=GREY, linewidth=0.6)
         panel.set_axisbelow(True)
         panel.margins(x=0.02)

@@ -127,7 +127,8 @@ def run(
     lesson.fact("network", f"2 inputs, {hidden} hidden units (ReLU), 1 output (Sigmoid)")
     lesson.fact("training", f"BCELoss, SGD with lr {lr:g}, {dtype}, seed {seed}")
     lesson.fact("", f"{epochs:,} epochs of {steps:,} batches of {batch_size} = {epochs * steps:,} steps")
-    lesson.picture("data", plots.train_and_test(x_train, y_train, x_test, y_test, names=CIRCLES))
+    drawing = plots.train_and_test(x_train, y_train, x_test, y_test, names=CIRCLES)
+    lesson.picture("data", drawing, "The points to learn from, and the points held back.")
 
     # The network, and the training. The seed comes first: weights and batches are drawn from it.
     snn.manual_seed(seed)
@@ -137,7 +138,8 @@ def run(
     optimizer = snn.SGD(model.parameters(), lr=lr)
     loader = snn.DataLoader(snn.TensorDataset(x_train, y_train), batch_size=batch_size, shuffle=True)
     history = lesson.train(model, loss_fn, optimizer, loader, initialise)
-    lesson.picture("loss", plots.loss_curve(history, title="Loss on the training data"))
+    curve = plots.loss_curve(history, title="Loss on the training data")
+    lesson.picture("loss", curve, "The loss of every step, and its mean over one epoch.")
 
     # What it learned: the probability it gives to every place, and what it confuses.
     train_accuracy = float(np.mean((lesson.predict(x_train) > 0.5) == y_train))
@@ -153,8 +155,16 @@ def run(
     lesson.say()
     lesson.say(classification_report(y_test.ravel(), predicted.ravel(), digits=4, **answers))
     title = f"What the network predicts: {100 * test_accuracy:.1f} % right"
-    lesson.picture("probability", plots.probability(model, x_test, y_test, names=CIRCLES, title=title))
-    lesson.picture("confusion", plots.confusion_matrix(y_test, predicted, names=CIRCLES, title="Test data"))
+    lesson.picture(
+        "probability",
+        plots.probability(model, x_test, y_test, names=CIRCLES, title=title),
+        "The probability of the inner circle everywhere, with the test points and the line of one half.",
+    )
+    lesson.picture(
+        "confusion",
+        plots.confusion_matrix(y_test, predicted, names=CIRCLES, title="Test data"),
+        "How often the points of each circle were taken for each.",
+    )
 
     # The judge: PyTorch runs the same program from the same seed.
     lesson.judge()

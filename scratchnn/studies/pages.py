@@ -48,8 +48,9 @@ def write(name: str, folder: Path = FOLDER, **settings: Any) -> StudyResult:
     """
     study = load(name)
     settings = {"quiet": True, "play": True, **settings}
-    result: StudyResult = study.run(**settings)
+    # This one first: it may find the engine not yet compiled, and the page tells times.
     as_the_notebook = study.run(**{**settings, "play": False, "reference": False})
+    result: StudyResult = study.run(**settings)
     pictures = folder / name
     pictures.mkdir(parents=True, exist_ok=True)
     for old in pictures.glob("*.png"):
