@@ -3,11 +3,15 @@
 The tensors have their state-dict names, so that `safetensors.torch.load_file` reads what the model's
 twin in PyTorch takes by `load_state_dict`. The rest is JSON text in the file's metadata under "scratchnn":
 
-    {"format": 1, "version": "0.1.0", "architecture": {"type": "Sequential", ...}}
+    {"format": 1, "version": "0.1.0", "architecture": {"type": "Sequential", ...}, "sha256": "9f86..."}
+
+The digest is over all of that and every tensor's name, dtype, shape and bytes: a bit that has flipped on
+the way is found. (It is no signature: who forges a file can forge its digest.)
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -18,7 +22,7 @@ import numpy as np
 
 from ..checks import Array
 from ..layers import Module
-from .architecture import Node, build, from_json, read, specs, to_json
+from .architecture import build, from_json, read, specs, to_json
 from .atomic import write_atomically
 from .errors import FileFormatError, needs, short
 
@@ -26,8 +30,8 @@ __all__ = ["load", "save"]
 
 FORMAT = 1
 KEY = "scratchnn"
-# Room for about 50,000 layers. A header is text, and text becomes objects ten to thirty times its size.
-MAX_HEADER = 16 * 2**20
+# Room for about 25,000 layers. A header is text, and text becomes objects up to thirty times its size.
+MAX_HEADER = 8 * 2**20
 NAMES = {"F16": "float16", "F32": "float32", "F64": "float64"}
 
 CURE = (
@@ -59,11 +63,24 @@ def save(model: Module | Mapping[str, Array], path: str | os.PathLike[str]) -> N
     else:
         header["architecture"] = to_json(read(model, "save", CURE))
         state = {name: np.ascontiguousarray(value) for name, value in model.state_dict().items()}
-    text = json.dumps(header, allow_nan=False, separators=(",", ":"))
-    data = needs("save", "safetensors.numpy").save(state, {KEY: text})
+    header["sha256"] = _digest(header, state)
+    data = needs("save", "safetensors.numpy").save(state, {KEY: _text(header)})
     if int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise ValueError(f"save got a model whose description is over {MAX_HEADER} bytes; split the model")
     write_atomically(path, data)
+
+
+def _text(header: dict[str, Any]) -> str:
+    return json.dumps(header, allow_nan=False, separators=(",", ":"))
+
+
+def _digest(header: dict[str, Any], state: Mapping[str, Array]) -> str:
+    """Of the header, without its digest, and the tensors in the order of their names."""
+    found = hashlib.sha256(_text({k: v for k, v in header.items() if k != "sha256"}).encode())
+    for name, value in sorted(state.items()):
+        found.update(f"\n{name} {value.dtype.name} {value.shape}\n".encode())
+        found.update(value.tobytes())
+    return found.hexdigest()
 
 
 def _name(name: Any) -> str:
@@ -103,7 +120,15 @@ def load(path: str | os.PathLike[str], model: Module | None = None) -> Module:
 
 
 def _load_described(path: Any, file: Any) -> Module:
-    node = _description(path, file)
+    header = _header(path, file)
+    if header is None:
+        raise _broken(path, "it holds no scratchnn model; for weights alone pass load(path, model=...)")
+    if "architecture" not in header:
+        raise _broken(path, "it holds weights without an architecture; pass load(path, model=...)")
+    try:
+        node = from_json(header["architecture"])
+    except ValueError as error:
+        raise _broken(path, str(error)) from error
     wanted = specs(node)
     names = set(file.keys())
     if names != set(wanted):
@@ -113,23 +138,24 @@ def _load_described(path: Any, file: Any) -> Module:
         shape, dtype = _figures(file, name)
         if (shape, dtype) != (spec.shape, spec.dtype):
             raise _broken(path, f"{name} is {dtype} {shape}, its layer needs {spec.dtype} {spec.shape}")
+    state = {name: file.get_tensor(name) for name in wanted}
+    _check_digest(path, header, state)
+    for name, spec in wanted.items():
+        if state[name].tobytes() != state[spec.source].tobytes():
+            raise _broken(path, f"{name} and {spec.source} are of one layer, but hold different numbers")
     try:
         model = build(node)
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise _broken(path, f"its architecture cannot be built: {error}") from error
-    parameters = dict(model._all_named_parameters())
-    for name, spec in wanted.items():
-        value = file.get_tensor(name)
-        if spec.source == name:
-            parameters[name].data[...] = value
-        elif value.tobytes() != parameters[name].data.tobytes():
-            raise _broken(path, f"{name} and {spec.source} are of one layer, but hold different numbers")
+    model.load_state_dict(state)
     return model
 
 
 def _fill(path: Any, file: Any, model: Module) -> Module:
+    header = _header(path, file)
     own = {name: parameter.shape for name, parameter in model._all_named_parameters()}
     state: dict[str, Array] = {}
+    whole = True
     for name in file.keys():  # noqa: SIM118 (a file is no dict)
         shape, dtype = _figures(file, name)
         if dtype not in NAMES.values():
@@ -137,6 +163,9 @@ def _fill(path: Any, file: Any, model: Module) -> Module:
         # What the model has no place for is not read: load_state_dict refuses it by name and shape.
         fits = own.get(name) == shape
         state[name] = file.get_tensor(name) if fits else np.broadcast_to(np.float32(0), shape)
+        whole = whole and fits
+    if header is not None and whole:
+        _check_digest(path, header, state)
     model.load_state_dict(state)
     return model
 
@@ -148,24 +177,23 @@ def _figures(file: Any, name: str) -> tuple[tuple[int, ...], str]:
     return tuple(entry.get_shape()), NAMES.get(dtype, dtype)
 
 
-def _description(path: Any, file: Any) -> Node:
+def _header(path: Any, file: Any) -> dict[str, Any] | None:
+    """What `save` wrote beside the tensors; None in a file that it did not write."""
     text = (file.metadata() or {}).get(KEY)
     if text is None:
-        raise _broken(path, "it holds no scratchnn model; for weights alone pass load(path, model=...)")
+        return None
     header = _json(path, text)
     if not isinstance(header, dict) or type(header.get("format")) is not int:
         raise _broken(path, "its description has no format number")
     if header["format"] != FORMAT:
-        version, known = short(header.get("version")), FORMAT
-        raise _broken(
-            path, f"it has format {header['format']}, of scratchnn {version}; this one reads {known}"
-        )
-    if "architecture" not in header:
-        raise _broken(path, "it holds weights without an architecture; pass load(path, model=...)")
-    try:
-        return from_json(header["architecture"])
-    except ValueError as error:
-        raise _broken(path, str(error)) from error
+        version = short(header.get("version"))
+        raise _broken(path, f"it has format {header['format']}, of scratchnn {version}; known is {FORMAT}")
+    return header
+
+
+def _check_digest(path: Any, header: dict[str, Any], state: Mapping[str, Array]) -> None:
+    if header.get("sha256") != _digest(header, state):
+        raise _broken(path, "its contents are not what was saved: some bytes have changed")
 
 
 # The file -----------------------------------------------------------------------------------------
