@@ -33,7 +33,7 @@ def measure(settings: Settings) -> list[Result]:
     if not settings.quick:
         settings = replace(settings, seconds=SECONDS, repeats=min(settings.repeats, REPEATS))
     say(f"{networks} rings networks, {CORES} threads")
-    with Team(PEERS, settings, judge="many_alone") as team:
+    with Team(PEERS, settings) as team:
         results = team.measure("many", many(networks), size={"networks": networks}, networks=networks)
     for result in results:
         result.workload = "many rings"

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from .peers import PEERS, Run, Unavailable
-from .worker import Worker
+from .worker import Ready, Worker
 from .workloads import Task
 
 __all__ = ["Check", "Result", "Settings", "Team", "say"]
 
-JUDGE = "torch"
 LOSS_RTOL = 1e-3  # recorded losses: that they are there and are of these steps
 
 
@@ -48,15 +47,14 @@ class Check:
     """How a peer's parameters lie beside PyTorch's after `steps` steps.
 
     Attributes:
-        difference: the largest, absolute; for rule "loss", that of the final losses, as a fraction of what
-            PyTorch's loss has changed. allowed: the most it may be.
-        rule: "parameters" or "loss". note: why the rule is not the usual one.
+        difference: the largest, absolute. allowed: the most it may be.
+        judge: the key of the PyTorch peer. note: why more is allowed than the usual table does.
     """
 
     steps: int
     difference: float
     allowed: float
-    rule: str = "parameters"
+    judge: str = "torch"
     note: str = ""
     passed: bool = field(init=False)
 
@@ -100,16 +98,17 @@ class Result:
 class Team:
     """The processes of some peers, kept from one workload to the next. Use as a context manager."""
 
-    def __init__(self, keys: Sequence[str], settings: Settings, judge: str = JUDGE) -> None:
+    def __init__(self, keys: Sequence[str], settings: Settings) -> None:
         self.keys = [key for key in keys if settings.wants(key)]
-        self.settings, self.judge_key = settings, judge
+        self.settings = settings
         self._workers: dict[str, Worker] = {}
+        self._judges: dict[str, Worker] = {}
 
     def __enter__(self) -> Team:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        for worker in self._workers.values():
+        for worker in (*self._workers.values(), *self._judges.values()):
             worker.close()
 
     def measure(
@@ -117,10 +116,7 @@ class Team:
     ) -> list[Result]:
         """One result a peer, in the order of the keys. networks: how many train at once."""
         workload = task.workload
-        try:
-            judge = Judge(self._loaded(self.judge_key, task)[0], task)
-        except Unavailable as error:
-            raise SystemExit(f"PyTorch judges every run, and {error}: pip install -e '.[bench]'") from error
+        judges: dict[str, Judge] = {}
         results, timed = [], []
         for key in self.keys:
             result = Result(
@@ -128,13 +124,15 @@ class Team:
             )
             results.append(result)
             try:
-                worker, ready = self._loaded(key, task)
+                worker, ready = self._loaded(key, task, self._workers)
                 result.compile_seconds, result.form = ready.compile_seconds, ready.form
                 run = worker.run(workload.check_epochs)
-                result.check = judge.check(run, ready.band, ready.why_band)
+                if ready.judge not in judges:
+                    judges[ready.judge] = self._judge(ready.judge, task)
+                result.check = judges[ready.judge].check(run)
                 if not result.check.passed:
                     result.status = "untrained"
-                    result.reason = f"its {result.check.rule} are not PyTorch's"
+                    result.reason = "it did not train to PyTorch's parameters"
                     say(f"  {result.label}: {result.reason}: {result.check}")
                     continue
                 result.epochs = self._epochs(worker, workload.check_epochs, workload.epochs)
@@ -165,42 +163,48 @@ class Team:
         worker.run(epochs)
         return epochs
 
-    def _loaded(self, key: str, task: Task) -> tuple[Worker, Any]:
-        if key not in self._workers:
-            self._workers[key] = Worker(key, task.threads)
-        return self._workers[key], self._workers[key].load(task)
+    def _judge(self, key: str, task: Task) -> Judge:
+        try:
+            return Judge(self._loaded(key, task, self._judges)[0], task, key)
+        except Unavailable as error:
+            raise SystemExit(f"PyTorch judges every run, and {error}: pip install -e '.[bench]'") from error
+
+    def _loaded(self, key: str, task: Task, workers: dict[str, Worker]) -> tuple[Worker, Ready]:
+        if key not in workers:
+            workers[key] = Worker(key, task.threads)
+        return workers[key], workers[key].load(task)
 
 
 class Judge:
-    """PyTorch's run of a task, and how far it parts from itself when every weight moves by one ulp."""
+    """PyTorch's run of a task, and how far it parts from itself when every weight moves by one ulp.
 
-    def __init__(self, worker: Worker, task: Task) -> None:
-        self.task, epochs = task, task.workload.check_epochs
-        self.steps = epochs * task.workload.steps
+    Args:
+        worker: a PyTorch peer that has loaded the task. key: its name.
+    """
+
+    def __init__(self, worker: Worker, task: Task, key: str = "torch") -> None:
+        self.key, epochs = key, task.workload.check_epochs
+        self.epochs, self.steps = epochs, epochs * task.workload.steps
         self.run = worker.run(epochs)
         self.spread = largest_difference(worker.run(epochs, nudged=True).parameters, self.run.parameters)
 
-    def check(self, run: Run, band: float | None, why_band: str) -> Check:
-        """Hold a run against PyTorch's. Raises Unavailable if it recorded no losses."""
+    def check(self, run: Run) -> Check:
+        """Hold a run against PyTorch's. Raises Unavailable if it did not record these losses."""
         import torch
 
         from reference.tolerances import SPREAD_FACTOR, trajectory_tolerance
 
-        if len(run.losses) not in (self.steps, self.task.workload.check_epochs):
+        if len(run.losses) not in (self.steps, self.epochs):
             raise Unavailable(f"it recorded {len(run.losses)} losses in {self.steps} steps")
         losses = run.losses[:, : self.run.losses.shape[1]] if run.losses.ndim == 2 else run.losses
         if len(losses) == self.steps and not np.allclose(losses, self.run.losses, rtol=LOSS_RTOL):
             raise Unavailable("the losses it recorded are not PyTorch's")
-        if band is not None:
-            start, end = self.task.loss(self.task.start), self.task.loss(self.run.parameters)
-            difference = abs(self.task.loss(run.parameters) - end) / abs(start - end)
-            return Check(self.steps, difference, band, "loss", why_band)
         difference = largest_difference(run.parameters, self.run.parameters)
         scale = max(1.0, *(float(np.abs(p).max()) for p in self.run.parameters))
         rounding = scale * trajectory_tolerance(self.steps, np.dtype(np.float32), torch.device("cpu"))
         spread = SPREAD_FACTOR * self.spread
         note = "" if rounding >= spread else "8 times PyTorch's own spread"
-        return Check(self.steps, difference, max(rounding, spread), note=note)
+        return Check(self.steps, difference, max(rounding, spread), self.key, note)
 
 
 def largest_difference(ours: list[Any], theirs: list[Any]) -> float:

@@ -38,9 +38,8 @@ RULES = """\
   own, with one thread (two for many networks). Everybody records the loss of every step
   (scikit-learn: of every epoch).
 - Before a peer is timed, its parameters are held against those of the PyTorch loop after the same
-  steps, by the tolerances that the library's tests use. scikit-learn's Adam places epsilon
-  elsewhere, so there its final loss must be PyTorch's within 1 % of what training has changed it by.
-  A peer that fails is not timed.
+  steps, by the tolerances that the library's tests use (scikit-learn's Adam, which places epsilon
+  elsewhere, against the same loop with that Adam). A peer that fails is not timed.
 - The peers are called in turn (A B C A B C ...), the table shows medians, compilation is not in
   them. A run lasts about 0.3 seconds, but never longer than the study itself, so that what a call
   costs once is spread as it is in use.

@@ -26,12 +26,11 @@ class Ready:
     """What a peer says once it has loaded a task.
 
     Attributes:
-        compile_seconds, band, why_band: the peer's. form: which of its own forms it chose, or {}.
+        compile_seconds, judge: the peer's. form: which of its own forms it chose, or {}.
     """
 
     compile_seconds: float
-    band: float | None
-    why_band: str
+    judge: str
     form: dict[str, Any]
 
 
@@ -113,7 +112,7 @@ def _serve(key: str, pipe: Connection) -> None:
                 peer, task = None, arguments[0]
                 peer = load(key)(task)
                 form = getattr(peer, "form", {})
-                answer: Any = Ready(peer.compile_seconds, peer.band, peer.why_band, form)
+                answer: Any = Ready(peer.compile_seconds, peer.judge, form)
             else:
                 assert peer is not None
                 assert task is not None

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import goals, report
+from benchmarks import goals, report, small
 from benchmarks.__main__ import main
 from benchmarks.many import many
-from benchmarks.measure import QUICK, Judge, Result, Team, largest_difference
+from benchmarks.measure import QUICK, Judge, Result, largest_difference
 from benchmarks.page import page
 from benchmarks.peers import PEERS, Run, Unavailable, jax_scan, load
 from benchmarks.pictures import multiply_adds
@@ -24,7 +24,7 @@ from benchmarks.workloads import CIRCLES, LARGE, RINGS, SMALL, Task, Workload, t
 
 SHORT = {"circles": {"rows": 150, "batch": 64}, "drawing": {"rows": 100, "batch": 24}}
 HERE = ("numba", "numpy", "torch_fused", "torch_loader", "sklearn", "c", "c_given", "jax", "jax_last")
-MANY = ("many_vmap", "many_jax")
+MANY = ("many_numba", "many_vmap", "many_jax")
 FULL = {"moons", "rings", "sine"}  # full batch: no DataLoader, no order
 CANNOT = {
     "torch_loader": FULL,
@@ -58,8 +58,8 @@ class InThisProcess:
             self.peer.task = kept
 
 
-def judge(given: Task) -> Judge:
-    return Judge(InThisProcess("torch", given), given)  # type: ignore[arg-type]
+def judge(given: Task, key: str = "torch") -> Judge:
+    return Judge(InThisProcess(key, given), given, key)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -87,17 +87,10 @@ def test_peers_train_what_pytorch_trains(key: str, workload: Workload) -> None:
             load(key)(given)
         return
     peer = load(key)(given)
-    referee = judge(given)
-    found = referee.check(peer.run(workload_epochs(given)), peer.band, peer.why_band)
-    assert found.passed, found
-    assert found.rule == "parameters" or key == "sklearn"
-    # the same run again: a peer starts from the task every time
-    again = peer.run(workload_epochs(given))
-    assert referee.check(again, peer.band, peer.why_band).passed
-
-
-def workload_epochs(given: Task) -> int:
-    return given.workload.check_epochs
+    referee = judge(given, peer.judge)
+    for _ in range(2):  # a peer starts from the task every time
+        found = referee.check(peer.run(given.workload.check_epochs))
+        assert found.passed, found
 
 
 def test_orders_are_a_data_loaders() -> None:
@@ -113,18 +106,18 @@ def test_less_work_is_found_out() -> None:
     given = short(CIRCLES)
     referee = judge(given)
     good = referee.run
-    assert referee.check(good, None, "").passed
+    assert referee.check(good).passed
     one_step_less = replace(good, parameters=load("torch")(given).run(2).parameters)
-    assert not referee.check(one_step_less, None, "").passed
+    assert not referee.check(one_step_less).passed
     moved = [a.copy() for a in good.parameters]
     moved[0][0, 0] += 1e-5
-    assert not referee.check(replace(good, parameters=moved), None, "").passed
+    assert not referee.check(replace(good, parameters=moved)).passed
     nan = [np.full_like(a, np.nan) for a in good.parameters]
-    assert not referee.check(replace(good, parameters=nan), None, "").passed
-    assert not referee.check(replace(good, parameters=given.start), 0.01, "a band").passed
+    assert not referee.check(replace(good, parameters=nan)).passed
+    assert not referee.check(replace(good, parameters=given.start)).passed
     for losses in (good.losses[:-1], good.losses * 1.01):
         with pytest.raises(Unavailable, match="recorded"):
-            referee.check(replace(good, losses=losses), None, "")
+            referee.check(replace(good, losses=losses))
 
 
 def test_differences() -> None:
@@ -134,56 +127,50 @@ def test_differences() -> None:
 
 def test_many_networks_train_as_alone() -> None:
     given = many(4)
-    referee = Judge(InThisProcess("many_alone", given), given)  # type: ignore[arg-type]
+    referee = judge(given, "many_alone")
     for key in MANY:
         if key == "many_jax":
             pytest.importorskip("jax")
-        assert referee.check(load(key)(given).run(given.workload.check_epochs), None, "").passed
+        assert referee.check(load(key)(given).run(given.workload.check_epochs)).passed
     first = [a[:1] for a in referee.run.parameters]
     assert largest_difference([a[1:2] for a in referee.run.parameters], first) > 1e-3
-
-
-def test_a_process_that_cannot_run_is_skipped_with_its_reason() -> None:
-    with Team(("c_given", "torch"), QUICK) as team:
-        given = short(RINGS)
-        results = team.measure("small", given)
-    assert [r.status for r in results] == ["skipped", "timed"]
-    assert "no order" in results[0].reason
-    timed = results[1]
-    assert timed.microseconds == pytest.approx(np.median(timed.runs))
-    assert len(timed.runs) == QUICK.repeats
-    assert timed.steps == timed.epochs > 0
-    assert timed.check is not None
-    assert timed.check.difference == 0
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The command, run once: (folder, JSON document)."""
     folder = tmp_path_factory.mktemp("benchmarks")
-    assert main(["large", "--quick", "--peers", "numpy,torch", "--out", str(folder)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small, "SMALL", (CIRCLES, RINGS))
+        assert main(["small", "--quick", "--peers", "torch_loader,torch", "--out", str(folder)]) == 0
     return folder, json.loads((folder / "benchmarks.json").read_text())
 
 
 def test_the_json_file(measured: tuple[Path, dict[str, Any]]) -> None:
     folder, document = measured
     assert document["schema"] == 1
-    assert list(document["sections"]) == ["large"]
-    section = document["sections"]["large"]
+    assert list(document["sections"]) == ["small"]
+    section = document["sections"]["small"]
     assert set(section) == {"when", "command", "settings", "machine", "results"}
-    assert section["command"] == "python -m benchmarks large --quick"
-    assert {"processor", "cores", "packages", "numpy_blas", "c_compiler", "load_average"} <= set(
-        section["machine"]
-    )
+    assert section["command"] == "python -m benchmarks small --quick"
+    machine = {"processor", "cores", "packages", "numpy_blas", "c_compiler", "load_average"}
+    assert machine <= set(section["machine"])
     results = section["results"]
-    assert [(r["workload"], r["peer"]) for r in results] == [
-        (w.name, key) for w in LARGE for key in ("numpy", "torch")
+    assert [(r["workload"], r["peer"], r["status"]) for r in results] == [
+        ("circles", "torch", "timed"),
+        ("circles", "torch_loader", "timed"),
+        ("rings", "torch", "timed"),
+        ("rings", "torch_loader", "skipped"),
     ]
-    for result in results:
-        assert set(result) == set(asdict(Result("", "", "", "", "", "")))
-        assert result["status"] == "timed"
-        assert result["check"]["passed"]
-        assert result["microseconds"] > 0
+    assert "full batch" in results[3]["reason"]
+    for entry in results[:3]:
+        assert set(entry) == set(asdict(Result("", "", "", "", "", "")))
+        assert entry["check"]["passed"]
+        assert entry["check"]["difference"] == 0  # PyTorch beside itself, its DataLoader drawing its own
+        assert entry["microseconds"] == np.median(entry["runs"]) > 0
+        assert len(entry["runs"]) == QUICK.repeats
+        steps = CIRCLES.steps if entry["workload"] == "circles" else 1
+        assert entry["steps"] == steps * entry["epochs"] > 0
     assert (folder / "networks.png").stat().st_size > 10_000
 
 
@@ -243,7 +230,7 @@ def test_the_page_is_made_of_the_figures(measured: tuple[Path, dict[str, Any]], 
     assert main(["--page", "--out", str(folder), "--root", str(tmp_path)]) == 0
     text = (tmp_path / "docs" / "benchmarks.md").read_text()
     assert text == page(document)
-    for entry in document["sections"]["large"]["results"]:
+    for entry in document["sections"]["small"]["results"][:3]:
         assert f" {report.number(entry['microseconds'])} |" in text
     assert (tmp_path / "docs" / "images" / "benchmarks-networks.png").exists()
     assert "old" not in readme.read_text()

@@ -44,15 +44,12 @@ class Peer:
 
     Attributes:
         compile_seconds: spent on compiling before the first run.
-        band: None: the parameters must be PyTorch's within rounding. Else the final loss must be
-            PyTorch's within this fraction of what training has changed it by, for a peer whose update
-            rule differs; `why_band` says how.
+        judge: the key of the PyTorch peer whose parameters this one's must equal within rounding.
     """
 
     task: Task
     compile_seconds: float = 0.0
-    band: float | None = None
-    why_band: str = ""
+    judge: str = "torch"
 
     def run(self, epochs: int) -> Run:
         raise NotImplementedError
@@ -65,6 +62,7 @@ PEERS = {
     "torch": ("PyTorch loop", "pytorch", "Loop"),
     "torch_fused": ("PyTorch loop, fused optimizer", "pytorch", "FusedLoop"),
     "torch_loader": ("PyTorch DataLoader", "pytorch", "LoaderLoop"),
+    "torch_folded": ("PyTorch loop, scikit-learn's Adam", "pytorch", "FoldedLoop"),
     "torch_compile": ("torch.compile", "pytorch", "CompiledLoop"),
     "sklearn": ("scikit-learn MLP", "scikit_learn", "Estimator"),
     "jax": ("JAX jit, epoch in one scan", "jax_scan", "Scan"),

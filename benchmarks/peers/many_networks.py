@@ -58,6 +58,8 @@ class TorchVmap(Peer):
     Every size of `CHUNKS` is tried, and the fastest is the one that is timed.
     """
 
+    judge = "many_alone"
+
     def __init__(self, task: Task) -> None:
         torch.set_num_threads(task.threads)
         self.task = task
@@ -113,10 +115,13 @@ class JaxVmap(Scan):
 
     samples_last = True
     program_class = ManyProgram
+    judge = "many_alone"
 
 
 class FitMany(Peer):
     """scratchnn.fit_many; what is timed is the call."""
+
+    judge = "many_alone"
 
     def __init__(self, task: Task) -> None:
         if not hasattr(snn, "fit_many"):

@@ -14,7 +14,6 @@ from .clock import Clock
 
 ACTIVATIONS = {"relu": "relu", "sigmoid": "logistic"}
 EXPRESSIBLE = {("sigmoid", "bce"), ("", "cross_entropy"), ("", "mse")}
-LOSS_BAND = 0.01
 
 
 class Estimator(Peer):
@@ -27,8 +26,7 @@ class Estimator(Peer):
         self.task = task
         self.y = task.y if workload.loss == "cross_entropy" else task.y[:, 0]
         if workload.optimizer == "adam":
-            self.band = LOSS_BAND
-            self.why_band = "its Adam folds the bias corrections into the step, which moves epsilon"
+            self.judge = "torch_folded"
         options: dict[str, Any] = {
             "hidden_layer_sizes": workload.widths[1:-1],
             "activation": ACTIVATIONS[workload.hidden],
