@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from strategies import seeds
 
 HIDDEN = [
     "ReLU()",
@@ -55,6 +54,7 @@ def losses(outputs: int, reduction: str) -> list[Loss]:
     return [
         Loss(f"MSELoss({r})", "", normal),
         Loss(f"L1Loss({r})", "", normal),
+        Loss(f"HuberLoss({r}, delta=0.5)", "", normal),
         Loss(f"BCELoss({r})", "Sigmoid()", bits),
         Loss(f"BCEWithLogitsLoss({r})", "", f"rng.random((N, {outputs}))"),
         Loss(f"BCEWithLogitsLoss({r}, pos_weight={[0.5 + i for i in range(outputs)]})", "", bits),
@@ -85,33 +85,47 @@ class Program:
         return f"\n{self.text}# for {self.epochs} epochs\n"
 
 
-widths = st.integers(1, 8) | st.integers(1, 64)
+class Choices:
+    """Where a program's choices come from: Hypothesis, or a random generator."""
+
+    def __init__(self, draw: Any = None, rng: np.random.Generator | None = None) -> None:
+        self.draw, self.rng = draw, rng
+
+    def one_of(self, options: list[Any]) -> Any:
+        if self.rng is not None:
+            return options[int(self.rng.integers(len(options)))]
+        return self.draw(st.sampled_from(options))
+
+    def integer(self, low: int, high: int) -> int:
+        if self.rng is not None:
+            return int(self.rng.integers(low, high + 1))
+        return self.draw(st.integers(low, high))
 
 
-@st.composite
-def programs(draw: Any) -> Program:
-    """Depth 0 to 6, widths 1 to 64, any activations, any loss, any optimizer, both dtypes."""
-    dtype = draw(st.sampled_from(["np.float32", "np.float64"]))
-    sizes = draw(st.lists(widths, min_size=2, max_size=8))
-    reduction = draw(st.sampled_from(["mean", "mean", "sum"]))
-    loss = draw(st.sampled_from(losses(sizes[-1], reduction)))
+def build(choices: Choices, dtype: str, hidden: list[str]) -> Program:
+    """Depth 0 to 6, widths 1 to 64, any activations of `hidden`, any loss, any optimizer."""
+    depth = choices.integer(0, 6)
+    # Small ones shrink and print well, so half of them are.
+    sizes = [choices.integer(1, choices.one_of([8, 64])) for _ in range(depth + 2)]
+    reduction = choices.one_of(["mean", "mean", "sum"])
+    loss = choices.one_of(losses(sizes[-1], reduction))
     lines = []
     for d, m in itertools.pairwise(sizes[:-1]):
-        lines += [f"Linear({d}, {m}, dtype={dtype})", draw(st.sampled_from(HIDDEN))]
-    bias = draw(st.booleans())
-    lines.append(f"Linear({sizes[-2]}, {sizes[-1]}{'' if bias else ', bias=False'}, dtype={dtype})")
+        lines += [f"Linear({d}, {m}, dtype={dtype})", choices.one_of(hidden)]
+    bias = choices.one_of(["", ", bias=False"])
+    lines.append(f"Linear({sizes[-2]}, {sizes[-1]}{bias}, dtype={dtype})")
     lines += [loss.before] if loss.before else []
-    batch, batches = draw(st.sampled_from([1, 2, 7, 32])), draw(st.sampled_from([1, 2, 5]))
-    short = draw(st.integers(0, batch - 1))
-    optimizer = draw(st.sampled_from(OPTIMIZERS))
+    batch, batches = choices.one_of([1, 2, 7, 32]), choices.one_of([1, 2, 5])
+    short = choices.integer(0, batch - 1)
+    optimizer = choices.one_of(OPTIMIZERS)
     if reduction == "sum":
         optimizer = optimizer.replace("lr=0.0", "lr=0.000")
     text = "\n".join(
         [
             "import numpy as np",
             "import scratchnn as snn",
-            f"rng = np.random.default_rng({draw(seeds)})",
-            f"snn.manual_seed({draw(seeds)})",
+            f"rng = np.random.default_rng({choices.integer(0, 2**32 - 1)})",
+            f"snn.manual_seed({choices.integer(0, 2**32 - 1)})",
             "model = snn.Sequential(",
             *[f"    snn.{line}," for line in lines],
             ")",
@@ -121,8 +135,19 @@ def programs(draw: Any) -> Program:
             f"X = (rng.standard_normal((N, {sizes[0]})) / np.sqrt({sizes[0]})).astype({dtype})",
             f"y = loss_fn.convert_target({loss.target}, {dtype})",
             "data = snn.TensorDataset(X, y)",
-            f"loader = snn.DataLoader(data, batch_size={batch}, shuffle={draw(st.booleans())})",
+            f"loader = snn.DataLoader(data, batch_size={batch}, shuffle={choices.one_of([False, True])})",
             "",
         ]
     )
     return Program(text, int(np.ceil(STEPS / batches)))
+
+
+@st.composite
+def programs(draw: Any) -> Program:
+    """Programs in both dtypes, for Hypothesis."""
+    return build(Choices(draw), draw(st.sampled_from(["np.float32", "np.float64"])), HIDDEN)
+
+
+def random_program(seed: int) -> Program:
+    """A float32 program without Dropout, for statistics over many."""
+    return build(Choices(rng=np.random.default_rng(seed)), "np.float32", HIDDEN[:-1])
