@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,17 @@ from .layers import (
     Tanh,
     Threshold,
 )
-from .losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, Loss, MSELoss, NLLLoss
+from .losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    L1Loss,
+    Loss,
+    MSELoss,
+    NLLLoss,
+)
+from .objective import Objective
 from .optim import SGD, Adam, AdamW, Optimizer
 
 __all__ = ["Lowered", "lower", "read_groups"]
@@ -35,6 +46,7 @@ ELEMENTWISE: dict[type[Module], Op] = {ReLU: Op.RELU, Sigmoid: Op.SIGMOID, Tanh:
 PAIRWISE: dict[type[Loss], LossKind] = {
     MSELoss: LossKind.MSE,
     L1Loss: LossKind.L1,
+    HuberLoss: LossKind.HUBER,
     BCELoss: LossKind.BCE,
     BCEWithLogitsLoss: LossKind.BCE_WITH_LOGITS,
 }
@@ -67,8 +79,13 @@ def lower(model: Module, loss_fn: Loss, optimizer: Optimizer, X: Array, y: Array
     if X.dtype != dtype:
         raise LoweringError(f"inputs of {X.dtype} for a model of {dtype}")
     outputs = layers[-1].outputs
-    loss = _loss_plan(loss_fn, outputs, dtype, y)
+    if isinstance(loss_fn, Objective):
+        loss = _objective_plan(loss_fn, outputs, dtype, y, parameters)
+    else:
+        loss = _loss_plan(loss_fn, outputs, dtype, y)
     wanted = (len(X),) if loss.by_index else (len(X), outputs)
+    if loss.weighted:
+        wanted = (len(X), 2 if loss.by_index else outputs + 1)
     if y.shape != wanted:
         raise LoweringError(f"targets of shape {y.shape} where the engine takes {wanted}")
     rule, groups = read_groups(optimizer, parameters)
@@ -142,6 +159,8 @@ def _loss_plan(loss_fn: Loss, outputs: int, dtype: np.dtype[Any], y: Array) -> L
     if kind in PAIRWISE:
         weight = _each_output(name, "weight", getattr(loss_fn, "weight", None), ones)
         pos_weight = _each_output(name, "pos_weight", getattr(loss_fn, "pos_weight", None), ones)
+        if isinstance(loss_fn, HuberLoss):
+            pos_weight = loss_fn.delta * ones
         cut = 0.0 if kind is BCEWithLogitsLoss else 0.5
         return LossPlan(PAIRWISE[kind], mean, weight, pos_weight, cut=cut)
     if not isinstance(loss_fn, (NLLLoss, CrossEntropyLoss)) or kind not in (NLLLoss, CrossEntropyLoss):
@@ -153,6 +172,26 @@ def _loss_plan(loss_fn: Loss, outputs: int, dtype: np.dtype[Any], y: Array) -> L
         smoothing = loss_fn.label_smoothing
         code = LossKind.CROSS_ENTROPY_PROBABILITIES if y.dtype.kind == "f" else LossKind.CROSS_ENTROPY
     return LossPlan(code, mean, weight, ones, ignored, smoothing, cut=None)
+
+
+def _objective_plan(
+    objective: Objective, outputs: int, dtype: np.dtype[Any], y: Array, parameters: list[Parameter]
+) -> LossPlan:
+    """The plan of its base, with what it adds."""
+    base = copy.copy(objective.base)
+    base.reduction = "mean"
+    plan = _loss_plan(base, outputs, dtype, y[:, 0].astype(np.int64) if objective.has_indices(y) else y)
+    if objective.weighted and plan.kind == LossKind.NLL and not (plan.weight == 1).all():
+        raise LoweringError("NLLLoss with weights of classes and of rows")
+    positions = {id(p): i for i, p in enumerate(parameters)}
+    return replace(
+        plan,
+        over_rows=True,
+        weighted=objective.weighted,
+        scale=objective.scale,
+        alpha=objective.alpha,
+        penalised=tuple(positions[id(weight)] for weight in objective.weights),
+    )
 
 
 def _each_output(loss: str, name: str, value: Any, ones: Array) -> Array:

@@ -76,13 +76,17 @@ class Objective(Loss):
         """As the base's; with weights, an array of `dtype`."""
         return np.asarray(target, dtype) if self.weighted else self.base.convert_target(target, dtype)
 
+    def has_indices(self, target: Array) -> bool:
+        """`target` holds class indices beside weights."""
+        return self.weighted and target.shape[1] == 2 and isinstance(self.base, (CrossEntropyLoss, NLLLoss))
+
     def _penalty(self) -> Any:
         return sum(F.half_square(weight.data) for weight in self.weights)
 
     def _split(self, target: Array, rows: int, dtype: Any) -> tuple[Array, Array]:
         if not self.weighted:
             return target, np.ones(rows, dtype)
-        y, row_weights = target[:, :-1], np.ascontiguousarray(target[:, -1])
-        if y.shape[1] == 1 and isinstance(self.base, (CrossEntropyLoss, NLLLoss)):
-            return y[:, 0].astype(np.int64), row_weights
-        return np.ascontiguousarray(y), row_weights
+        row_weights = np.ascontiguousarray(target[:, -1])
+        if self.has_indices(target):
+            return target[:, 0].astype(np.int64), row_weights
+        return np.ascontiguousarray(target[:, :-1]), row_weights

@@ -25,10 +25,11 @@ __all__ = ["loss_and_gradient"]
 MSE, L1, BCE, BCE_WITH_LOGITS = (
     int(kind) for kind in (LossKind.MSE, LossKind.L1, LossKind.BCE, LossKind.BCE_WITH_LOGITS)
 )
-NLL = int(LossKind.NLL)
+HUBER, NLL = int(LossKind.HUBER), int(LossKind.NLL)
 CROSS_ENTROPY = int(LossKind.CROSS_ENTROPY)
 mse_terms, mse_terms_vjp = compile_formula(F.mse_terms), compile_formula(F.mse_terms_vjp)
 l1_terms, l1_terms_vjp = compile_formula(F.l1_terms), compile_formula(F.l1_terms_vjp)
+huber_terms, huber_terms_vjp = compile_formula(F.huber_terms), compile_formula(F.huber_terms_vjp)
 bce_terms, bce_terms_vjp = compile_formula(F.bce_terms), compile_formula(F.bce_terms_vjp)
 logits_terms = compile_formula(F.bce_with_logits_terms)
 logits_terms_vjp = compile_formula(F.bce_with_logits_terms_vjp)
@@ -49,6 +50,11 @@ def _l1(a, b, weight, pos_weight, divisor):
 
 
 @inner
+def _huber(a, b, weight, delta, divisor):
+    return huber_terms(a, b, delta), huber_terms_vjp(1 / divisor, a, b, delta)
+
+
+@inner
 def _bce(p, t, weight, pos_weight, divisor):
     return bce_terms(p, t) * weight, bce_terms_vjp(1.0, p, t) * weight / divisor
 
@@ -61,7 +67,7 @@ def _bce_with_logits(x, t, weight, pos_weight, divisor):
 
 def _elementwise(pair: Any, probabilities: bool) -> Any:
     @inner
-    def loop(M, p, t, d, rows, live, vectors, V, divisor, total, wrong):
+    def loop(M, p, t, d, rows, live, vectors, V, weighted, divisor, total, wrong):
         W = width(M)
         for r in range(rows):
             weight, pos_weight = splat(M, V[r]), splat(M, V[rows + r])
@@ -69,6 +75,9 @@ def _elementwise(pair: Any, probabilities: bool) -> Any:
                 at = (r * VECTORS + v) * W
                 prediction = load(M, p + at)
                 term, slope = pair(prediction, load(M, t + at), weight, pos_weight, divisor)
+                if weighted:
+                    row_weight = load(M, t + (rows * VECTORS + v) * W)
+                    term, slope = term * row_weight, slope * row_weight
                 inside = iota(M) < live - v * W
                 total = total + where(inside, term, 0.0)
                 if probabilities:
@@ -80,6 +89,7 @@ def _elementwise(pair: Any, probabilities: bool) -> Any:
 
 
 mse_panel, l1_panel = _elementwise(_mse, False), _elementwise(_l1, False)
+huber_panel = _elementwise(_huber, False)
 bce_panel, logits_panel = _elementwise(_bce, True), _elementwise(_bce_with_logits, False)
 
 
@@ -87,7 +97,7 @@ bce_panel, logits_panel = _elementwise(_bce, True), _elementwise(_bce_with_logit
 def nll_panel(M, p, t, d, rows, live, vectors, divisor, total):
     """The loop form of `functional.nll` and its vjp.
 
-    Row 0 of the target's panel is the class (-1: ignored), row 1 the weight of that class.
+    Row 0 of the target's panel is the class (-1: ignored), row 1 the weight of that class or of the row.
     """
     W = width(M)
     for v in range(vectors):
@@ -104,10 +114,11 @@ def nll_panel(M, p, t, d, rows, live, vectors, divisor, total):
 
 
 @inner
-def cross_entropy_panel(M, p, t, d, rows, live, vectors, V, divisor, smoothing, by_index, total):
+def cross_entropy_panel(M, p, t, d, rows, live, vectors, V, weighted, divisor, smoothing, by_index, total):
     """The loop form of `functional.cross_entropy` and its vjp.
 
-    For class indices the target's panel is as for `nll_panel`; else it holds the classes' probabilities.
+    For class indices the target's panel is as for `nll_panel`; else it holds the classes' probabilities,
+    then the rows' weights.
     """
     W = width(M)
     one_entry = by_index and smoothing == 0  # then an impossible class, of logit -inf, may stand elsewhere
@@ -120,13 +131,16 @@ def cross_entropy_panel(M, p, t, d, rows, live, vectors, V, divisor, smoothing, 
         kept = where(inside, 1.0, 0.0)
         if by_index:
             kept = where(wanted >= 0, kept, 0.0)
+        row_weight = splat(M, 1.0)
+        if weighted:
+            row_weight = load(M, t + ((1 if by_index else rows) * VECTORS + v) * W)
         mass = splat(M, 0.0)  # sum_c q_c
         for c in range(rows):
             at = (c * VECTORS + v) * W
             q = where(wanted == splat(M, c), 1.0, 0.0) if by_index else load(M, t + at)
             if smoothing != 0:
                 q = q * keep + spread
-            q = q * splat(M, V[c])
+            q = q * splat(M, V[c]) * row_weight
             mass = mass + q
             term = -(q * ((load(M, p + at) - top) - log_powers))
             term = where(q == 0, 0.0, term) if one_entry else term
@@ -137,7 +151,7 @@ def cross_entropy_panel(M, p, t, d, rows, live, vectors, V, divisor, smoothing, 
             q = where(wanted == splat(M, c), 1.0, 0.0) if by_index else load(M, t + at)
             if smoothing != 0:
                 q = q * keep + spread
-            q = q * splat(M, V[c])
+            q = q * splat(M, V[c]) * row_weight
             slope = share * ((load(M, d + at) / powers) * mass - q)
             store(M, d + at, where(kept > 0, slope, 0.0))
     return total
@@ -180,25 +194,30 @@ def decisions(M, p, t, rows, live, vectors, by_index, over_classes, cut):
 
 
 @inner
-def loss_and_gradient(kind, M, p, t, d, rows, live, vectors, V, divisor, smoothing, total, wrong):
+def loss_and_gradient(kind, M, p, t, d, rows, live, vectors, V, weighted, divisor, smoothing, total, wrong):
     """The panel's terms added to `total`, and d filled.
 
     Args:
-        V: weight and pos_weight of each output. divisor: what the mean divides by, 1 for a sum.
+        V: weight and pos_weight of each output. weighted: the target's panel ends in the rows' weights.
+        divisor: what the mean divides by, 1 for a sum.
         wrong: 1 in a lane that met a prediction outside [0, 1] where BCE needs a probability.
     Returns:
         total, wrong: lanes.
     """
     if kind == MSE:
-        return mse_panel(M, p, t, d, rows, live, vectors, V, divisor, total, wrong)
+        return mse_panel(M, p, t, d, rows, live, vectors, V, weighted, divisor, total, wrong)
     if kind == BCE:
-        return bce_panel(M, p, t, d, rows, live, vectors, V, divisor, total, wrong)
+        return bce_panel(M, p, t, d, rows, live, vectors, V, weighted, divisor, total, wrong)
     if kind == L1:
-        return l1_panel(M, p, t, d, rows, live, vectors, V, divisor, total, wrong)
+        return l1_panel(M, p, t, d, rows, live, vectors, V, weighted, divisor, total, wrong)
+    if kind == HUBER:
+        return huber_panel(M, p, t, d, rows, live, vectors, V, weighted, divisor, total, wrong)
     if kind == BCE_WITH_LOGITS:
-        return logits_panel(M, p, t, d, rows, live, vectors, V, divisor, total, wrong)
+        return logits_panel(M, p, t, d, rows, live, vectors, V, weighted, divisor, total, wrong)
     if kind == NLL:
         return nll_panel(M, p, t, d, rows, live, vectors, divisor, total), wrong
     by_index = kind == CROSS_ENTROPY
-    total = cross_entropy_panel(M, p, t, d, rows, live, vectors, V, divisor, smoothing, by_index, total)
+    total = cross_entropy_panel(
+        M, p, t, d, rows, live, vectors, V, weighted, divisor, smoothing, by_index, total
+    )
     return total, wrong

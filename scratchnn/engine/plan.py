@@ -38,9 +38,10 @@ class LossKind(IntEnum):
     L1 = 1
     BCE = 2
     BCE_WITH_LOGITS = 3
-    NLL = 4
-    CROSS_ENTROPY = 5
-    CROSS_ENTROPY_PROBABILITIES = 6
+    HUBER = 4
+    NLL = 5
+    CROSS_ENTROPY = 6
+    CROSS_ENTROPY_PROBABILITIES = 7
 
 
 class Rule(IntEnum):
@@ -75,8 +76,11 @@ class Layer:
 class LossPlan:
     """Attributes:
     mean: divide by the number of elements, or by the rows' weights; otherwise sum.
-    weight: (M,) of each output or class. pos_weight: (M,).
+    weight: (M,) of each output or class. pos_weight: (M,); delta, for HUBER.
     cut: what counts as a decision for 1 in the accuracy; None: the largest output decides.
+    over_rows: an Objective: terms times `scale` as a mean over rows, and `alpha` times half the squares
+        of the parameters `penalised` (positions) shared out over them.
+    weighted: an Objective whose targets end in a column of rows' weights.
     """
 
     kind: LossKind
@@ -86,6 +90,11 @@ class LossPlan:
     ignore_index: int = -100
     label_smoothing: float = 0.0
     cut: float | None = 0.5
+    over_rows: bool = False
+    weighted: bool = False
+    scale: float = 1.0
+    alpha: float = 0.0
+    penalised: tuple[int, ...] = ()
 
     @property
     def over_classes(self) -> bool:

@@ -90,7 +90,8 @@ class Run:
     Args:
         plan: what to train.
         X: (N, D) inputs of the plan's dtype.
-        y: (N, M) targets of that dtype, or (N,) int64 class indices, as the plan's loss wants them.
+        y: (N, M) targets of that dtype, or (N,) int64 class indices, as the plan's loss wants them; with
+            weights of rows (N, M + 1), or (N, 2) of index and weight.
         batch: rows of a step. rows: rows of an epoch.
         ordered: `advance` gets the rows' order; otherwise they come as they are.
         decisions: count right decisions of every step.
@@ -122,7 +123,7 @@ class Run:
             end += -(-int(np.prod(shape)) // unit) * unit
         self.parameters, self.gradients = aligned(end, plan.dtype), aligned(end, plan.dtype)
         self.state = aligned(3 * end, plan.dtype)
-        self.stretches, self.rates = np.empty((0, 4), np.int64), np.empty((0, 7))
+        self.stretches, self.rates = np.empty((0, 5), np.int64), np.empty((0, 7))
         self.made = 0
         self.before_last_update: Kept | None = None
         self._lay_out(X, y, ordered, decisions)
@@ -145,11 +146,12 @@ class Run:
         for position in sorted(group_of):
             start, stop = self.starts[position], ends[position]
             group, steps = group_of[position], made[position]
-            if stretches and stretches[-1][1:] == [start, group, steps]:
+            penalised = int(position in self.plan.loss.penalised)
+            if stretches and stretches[-1][1:] == [start, group, steps, penalised]:
                 stretches[-1][1] = stop
             else:
-                stretches.append([start, stop, group, steps])
-        self.stretches = np.array(stretches, np.int64).reshape(-1, 4)
+                stretches.append([start, stop, group, steps, penalised])
+        self.stretches = np.array(stretches, np.int64).reshape(-1, 5)
         self.rates = np.zeros((len(self.plan.groups), 7))
         for g, numbers in enumerate(group.numbers for group in self.plan.groups):
             self.rates[g, : len(numbers)] = numbers
@@ -166,7 +168,7 @@ class Run:
         samples = VECTORS * REGISTER_BITS // (8 * plan.dtype.itemsize)
         panels = -(-self.batch // samples)
         by_index = plan.loss.by_index
-        target_rows = 2 if by_index else plan.outputs
+        target_rows = 2 if by_index else plan.outputs + plan.loss.weighted
         panel_bytes = samples * plan.dtype.itemsize * sum(2 * k.outputs for k in plan.layers)
         tile = max(1, min(panels, max(FIRST_LEVEL // panel_bytes, WEIGHTS_WORTH)))
         all_panels = self.steps_an_epoch * panels
@@ -220,30 +222,41 @@ class Run:
         self.memory = aligned(size, plan.dtype)
 
         loss = plan.loss
+        nothing = np.empty(0, plan.dtype)
+        row_weights = nothing
+        if loss.weighted and by_index:
+            y, row_weights = y[:, 0].astype(np.int64), np.ascontiguousarray(y[:, 1])
         even = not by_index or bool((loss.weight == 1).all() and not (y == loss.ignore_index).any())
         self.settings = np.zeros(len(Setting), np.int64)
         for setting, value in {
             Setting.ROWS: self.rows, Setting.BATCH: self.batch, Setting.TILE_PANELS: tile,
-            Setting.TARGET_ROWS: target_rows, Setting.LOSS: loss.kind, Setting.MEAN: loss.mean,
+            Setting.TARGET_ROWS: target_rows, Setting.LOSS: loss.kind,
+            Setting.MEAN: 2 if loss.over_rows else loss.mean,
             Setting.IGNORE_INDEX: loss.ignore_index, Setting.EVEN_ROWS: even, Setting.RULE: plan.rule,
             Setting.INPUT: input_at, Setting.TARGET: target_at, Setting.RESIDENT: resident,
             Setting.DRAWS: draws, Setting.DECISIONS: decisions, Setting.BY_CLASS: loss.cut is None,
-            Setting.ORDERED: ordered, Setting.FEATURES: plan.inputs,
+            Setting.ORDERED: ordered, Setting.FEATURES: plan.inputs, Setting.WEIGHTED: loss.weighted,
         }.items():  # fmt: skip
             self.settings[setting] = value
         self.loss_numbers = np.array(
-            [loss.label_smoothing, loss.cut or 0.0, FLUSH_BELOW[plan.dtype.itemsize]]
+            [
+                loss.label_smoothing,
+                loss.cut or 0.0,
+                FLUSH_BELOW[plan.dtype.itemsize],
+                1 / loss.scale,
+                loss.alpha,
+            ]
         )
         self.weights = np.concatenate([loss.weight, loss.pos_weight]).astype(plan.dtype)
         self.X = np.ascontiguousarray(X).reshape(-1)
-        nothing = np.empty(0, plan.dtype)
-        self.y = nothing if by_index else np.ascontiguousarray(y).reshape(-1)
+        self.y = row_weights if by_index else np.ascontiguousarray(y).reshape(-1)
         self.labels = np.ascontiguousarray(y) if by_index else np.empty(0, np.int64)
         if resident:
             self._settle(X, input_at, samples, panels)
             if by_index:
                 kept_rows = y != loss.ignore_index
                 weights = np.where(kept_rows, self.weights[np.where(kept_rows, y, 0)], 0)
+                weights = row_weights if loss.weighted else weights
                 y = np.stack([np.where(kept_rows, y, -1), weights], axis=1)
             self._settle(y, target_at, samples, panels)
 

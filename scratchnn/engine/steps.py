@@ -20,7 +20,7 @@ from .inner import inner
 from .lanes import pointer, scalar, splat, sum_of_lanes, width
 from .losses import decisions, loss_and_gradient
 from .plan import LossKind, Op
-from .updates import update
+from .updates import add_penalty, update
 
 __all__ = ["Column", "Setting", "Status", "run_steps"]
 
@@ -53,7 +53,7 @@ class Setting(IntEnum):
     TILE_PANELS = 2
     TARGET_ROWS = 3
     LOSS = 4
-    MEAN = 5
+    MEAN = 5  # 0: a sum, 1: a mean, 2: a mean over rows whatever their terms and classes
     IGNORE_INDEX = 6
     EVEN_ROWS = 7  # every row of the target counts 1
     RULE = 8
@@ -65,6 +65,7 @@ class Setting(IntEnum):
     BY_CLASS = 14  # a decision is the largest output
     ORDERED = 15  # rows come in an order of their own
     FEATURES = 16
+    WEIGHTED = 17  # targets end in the weights of their rows
 
 
 class Status(IntEnum):
@@ -74,36 +75,47 @@ class Status(IntEnum):
 
 
 ROWS, BATCH, TILE_PANELS, TARGET_ROWS, LOSS, MEAN, IGNORE_INDEX, EVEN_ROWS = range(8)
-RULE, INPUT, TARGET, RESIDENT, DRAWS, DECISIONS, BY_CLASS, ORDERED, FEATURES = range(8, 17)
+RULE, INPUT, TARGET, RESIDENT, DRAWS, DECISIONS, BY_CLASS, ORDERED, FEATURES, WEIGHTED = range(8, 18)
 OP, INPUTS, OUTPUTS, WEIGHT, BIAS, X_AT, Y_AT, DY_AT, DX_AT, ADD, FACTOR, DRAW = range(12)
 DONE, DIVERGED, NO_PROBABILITY = range(3)
+OVER_ROWS = 2
+
+
+@inner
+def take_column(values, width_of_row, column, order, ordered, start, count, padded, M, to):
+    """M[to + lane] = values[row, column] for `count` rows; padding repeats the last one."""
+    for lane in range(count):
+        row = order[start + lane] if ordered else start + lane
+        M[to + lane] = values[row * width_of_row + column]
+    for lane in range(count, padded):
+        M[to + lane] = M[to + count - 1]
 
 
 @inner
 def gather(settings, V, X, Y, labels, order, M, x, t, start, count):
-    """Copy `count` rows into the panels at x and t, one sample a lane; padding repeats the last row."""
+    """Copy `count` rows into the panels at x and t, one sample a lane, column by column."""
     W = width(M)
     samples = VECTORS * W
-    features, outputs = settings[FEATURES], settings[TARGET_ROWS]
+    features, outputs, ordered = settings[FEATURES], settings[TARGET_ROWS], settings[ORDERED] != 0
     by_index = settings[LOSS] == NLL or settings[LOSS] == CROSS_ENTROPY
-    padded = (count + W - 1) // W * W
-    x_panel, t_panel = x, t
-    for first in range(0, padded, samples):
-        for lane in range(min(samples, padded - first)):
-            position = start + min(first + lane, count - 1)
-            row = order[position] if settings[ORDERED] else position
-            for f in range(features):
-                M[x_panel + f * samples + lane] = X[row * features + f]
-            if by_index:
+    for first in range(0, count, samples):
+        here = min(samples, count - first)
+        padded = (here + W - 1) // W * W
+        for f in range(features):
+            take_column(X, features, f, order, ordered, start + first, here, padded, M, x + f * samples)
+        if by_index:
+            for lane in range(padded):
+                position = start + first + min(lane, here - 1)
+                row = order[position] if ordered else position
                 label = labels[row]
                 kept = label != settings[IGNORE_INDEX]
-                M[t_panel + lane] = label if kept else -1
-                M[t_panel + samples + lane] = V[label] if kept else 0.0
-            else:
-                for f in range(outputs):
-                    M[t_panel + f * samples + lane] = Y[row * outputs + f]
-        x_panel += features * samples
-        t_panel += outputs * samples
+                M[t + lane] = label if kept else -1
+                M[t + samples + lane] = Y[row] if settings[WEIGHTED] else V[label] if kept else 0.0
+        else:
+            for f in range(outputs):
+                take_column(Y, outputs, f, order, ordered, start + first, here, padded, M, t + f * samples)
+        x += features * samples
+        t += outputs * samples
 
 
 @inner
@@ -172,10 +184,19 @@ def parameter_gradients(table, M, G, x_input, vectors, later_tile):
 
 
 @inner
-def divisor_of(settings, V, labels, order, start, count, outputs):
-    """What the mean over this batch divides by: elements, rows, or the rows' class weights."""
+def divisor_of(settings, V, Y, labels, order, start, count, outputs):
+    """What the mean over this batch divides by: elements, rows, the rows' weights or their classes'."""
     if not settings[MEAN]:
         return 1.0
+    if settings[WEIGHTED]:
+        each = 1 if settings[LOSS] == NLL or settings[LOSS] == CROSS_ENTROPY else outputs + 1
+        total = 0.0
+        for position in range(start, start + count):
+            row = order[position] if settings[ORDERED] else position
+            total += Y[row * each + each - 1]
+        return total
+    if settings[MEAN] == OVER_ROWS:
+        return float(count)
     if settings[LOSS] < NLL:
         return float(count * outputs)
     if settings[EVEN_ROWS]:
@@ -199,10 +220,11 @@ def run_steps(
     Args:
         made: optimizer steps since `stretches` was written.
         table, numbers: (layers, columns) as `Column`, and each layer's a and b. settings: as `Setting`.
-        loss_numbers: label smoothing, cut of a decision, smallest state that is kept.
+        loss_numbers: label smoothing, cut of a decision, smallest state that is kept, 1 / scale, alpha.
         weights: (2 M,) weight and pos_weight of each output.
         parameters, gradients, state: flat. stretches, rates: as `updates.update` takes them.
-        memory: panels. inputs, targets, labels: rows of data, flat; targets or labels is empty.
+        memory: panels. inputs, targets, labels: rows of data, flat; targets or labels is empty
+            (targets holds the weights of rows that have labels).
         order: rows in the order of the run; empty: as they come, epoch after epoch.
         uniforms: draws for dropout from step `first` on: for each step, for each layer, rows by features.
         losses: (steps,) filled. decided: (steps, 2) right and made decisions, filled where wanted.
@@ -220,6 +242,8 @@ def run_steps(
     outputs, prediction, gradient = table[end, OUTPUTS], table[end, Y_AT], table[end, DY_AT]
     by_index = settings[LOSS] == NLL or settings[LOSS] == CROSS_ENTROPY
     smoothing, cut, tiny = loss_numbers[0], loss_numbers[1], loss_numbers[2]
+    one_over_scale, alpha = loss_numbers[3], loss_numbers[4]
+    weighted = settings[WEIGHTED] != 0
     target_rows = settings[TARGET_ROWS]
     tile = tile_panels * samples
     first_epoch = first // steps_an_epoch
@@ -230,7 +254,8 @@ def run_steps(
         count = min(batch, rows - begin)
         before = epoch * rows + begin  # rows of this run that came before
         start = before if settings[ORDERED] else begin
-        divisor = divisor_of(settings, V, classes, rows_in_order, start, count, outputs)
+        counted = divisor_of(settings, V, Y, classes, rows_in_order, start, count, outputs)
+        divisor = counted * one_over_scale
         total, wrong = splat(M, 0.0), splat(M, 0.0)
         right_decisions, decisions_made = 0.0, 0.0
         x, t = settings[INPUT], settings[TARGET]
@@ -262,8 +287,9 @@ def run_steps(
                     right_decisions += right
                     decisions_made += all_made
                 total, wrong = loss_and_gradient(
-                    settings[LOSS], M, y, target, dy, outputs, live, used, V, divisor, smoothing, total, wrong
-                )
+                    settings[LOSS], M, y, target, dy, outputs, live, used,
+                    V, weighted, divisor, smoothing, total, wrong,
+                )  # fmt: skip
                 backward_panel(table, numbers, P, M, x, panel, used)
             parameter_gradients(table, M, G, x, vectors, done > 0)
             if settings[RESIDENT]:
@@ -272,6 +298,9 @@ def run_steps(
         if sum_of_lanes(wrong) > 0:
             return step, NO_PROBABILITY
         loss = sum_of_lanes(total) / scalar(M, divisor)
+        if alpha != 0:
+            share = scalar(M, alpha / counted)
+            loss = loss + share * add_penalty(P, G, stretches, share)
         losses[step] = loss
         if loss - loss != 0:  # NaN and infinity are the numbers of which this holds
             return step, DIVERGED

@@ -8,10 +8,10 @@ from __future__ import annotations
 from ..functional import updates as F
 from .formulas import compile_formula, compile_scalars
 from .inner import inner
-from .lanes import absolute, load, scalar, store, where, width
+from .lanes import absolute, load, scalar, splat, store, sum_of_lanes, where, width
 from .plan import Rule
 
-__all__ = ["update"]
+__all__ = ["add_penalty", "update"]
 
 SGD, ADAM = int(Rule.SGD), int(Rule.ADAM)
 sgd, adam, adamw = (compile_formula(rule) for rule in (F.sgd, F.adam, F.adamw))
@@ -88,8 +88,21 @@ def adamw_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny):
 
 
 @inner
+def add_penalty(P, G, stretches, share):
+    """The loop form of `functional.half_square` and its vjp: G += share P; returns sum P^2 / 2."""
+    total = splat(P, 0.0)
+    for k in range(stretches.shape[0]):
+        if stretches[k, 4] != 0:
+            for i in range(stretches[k, 0], stretches[k, 1], width(P)):
+                p = load(P, i)
+                total = total + p * p
+                store(G, i, load(G, i) + share * p)
+    return scalar(P, 0.5) * sum_of_lanes(total)
+
+
+@inner
 def update(rule, P, G, S, stride, stretches, numbers, steps_before, tiny):
-    """One optimizer step. stretches: (K, 4) start, stop, group, steps already made."""
+    """One optimizer step. stretches: (K, 5) start, stop, group, steps already made, penalised."""
     for k in range(stretches.shape[0]):
         start, stop, group = stretches[k, 0], stretches[k, 1], stretches[k, 2]
         made = stretches[k, 3] + steps_before
