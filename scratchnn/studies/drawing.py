@@ -102,7 +102,7 @@ def run(
     x_test, y_test = sample(inside, TEST, stream, lesson.dtype)
     steps = -(-TRAINING // batch_size)
     lesson.title(f"Drawing: learn {subject} from points of it")
-    lesson.fact("data", f"{TRAINING:,} points to train on, {VALIDATION:,} to watch, {TEST:,} for the test")
+    lesson.fact("data", f"{TRAINING:,} points to train, {VALIDATION:,} to validate, {TEST:,} to test")
     lesson.fact("", f"{100 * inside.mean():.1f} % of the picture is ink")
     lesson.fact("network", f"2 inputs, {hidden} hidden units (Sigmoid), 1 output (Sigmoid)")
     lesson.fact("training", f"BCELoss, Adam with lr {lr:g}, {dtype}, seed {seed}")
@@ -224,7 +224,8 @@ def _region(image: str | PathLike[str] | None, name: str | None) -> tuple[Array,
         raise StudyError(f"drawing got both image={str(image)!r} and drawing={name!r}; give one of them")
     if image is not None:
         return read_image(image), "an image"
-    return drawing(name or "blob"), f"the drawing {name or 'blob'!r}"
+    name = "blob" if name is None else name
+    return drawing(name), f"the drawing {name!r}"
 
 
 def accuracy_of(model: Any, x: Array, y: Array) -> float:

@@ -35,9 +35,10 @@ def _ring(u: Array, v: Array) -> Array:
 
 
 def _spiral(u: Array, v: Array) -> Array:
-    """An arm that goes around twice while its distance from the middle grows evenly."""
-    r, turn = np.hypot(u - 0.5, v - 0.5), np.arctan2(v - 0.5, u - 0.5) / (2 * np.pi)
-    return np.asarray((np.mod(r / 0.2 - turn, 1) < 0.5) & (r < 0.45) & (r > 0.03))
+    """An arm that goes around nearly twice while its distance from the middle grows evenly."""
+    r, turn = np.hypot(u - 0.5, v - 0.5) / 0.2, np.arctan2(v - 0.5, u - 0.5) / (2 * np.pi)
+    turns = np.floor(r - turn)  # gone around before
+    return np.asarray((r - turn - turns < 0.5) & (turn + turns > 0.15) & (turn + turns < 1.8))
 
 
 def _islands(u: Array, v: Array) -> Array:
