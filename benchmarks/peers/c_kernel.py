@@ -52,14 +52,14 @@ class Kernel(Peer):
             shape.append("-DRELU")
         if workload.optimizer == "adam":
             shape.append("-DADAM")
-        folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        library = str(Path(folder.name) / "kernel.so")
-        command = [*compiler.split(), *FLAGS, *shape, str(SOURCE), "-o", library, "-lm"]
-        built = subprocess.run(command, capture_output=True, text=True, check=False)
-        if built.returncode:
-            raise Unavailable(f"{compiler} failed: {built.stderr.strip().splitlines()[-1]}")
-        self._folder = folder  # the library lives as long as the peer
-        return ctypes.CDLL(library).train
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            library = str(Path(folder) / "kernel.so")
+            command = [*compiler.split(), *FLAGS, *shape, str(SOURCE), "-o", library, "-lm"]
+            built = subprocess.run(command, capture_output=True, text=True, check=False)
+            if built.returncode:
+                why = (built.stderr.strip().splitlines() or ["no reason given"])[-1]
+                raise Unavailable(f"{compiler} failed: {why}")
+            return ctypes.CDLL(library).train
 
     def run(self, epochs: int) -> Run:
         workload = self.task.workload
