@@ -25,18 +25,20 @@ from .workloads import LARGE, SMALL
 
 __all__ = ["draw"]
 
+# colour, marker, line
 LOOKS = {
-    "numba": (BLACK, "o", 2.6),
-    "c": (ORANGE, "*", 1.4),
-    "jax": (GREEN, "s", 1.4),
-    "jax_last": (GREEN, "v", 1.4),
-    "numpy": (BLUE, "D", 1.4),
-    "sklearn": (SKY, "P", 1.4),
-    "torch": (VERMILION, "^", 1.4),
-    "torch_fused": (PURPLE, "X", 1.4),
-    "torch_compile": (VERMILION, "<", 1.4),
-    "torch_loader": (VERMILION, ">", 1.4),
+    "numba": (BLACK, "o", "-"),
+    "c": (ORANGE, "*", "-"),
+    "jax": (GREEN, "s", "-"),
+    "jax_last": (GREEN, "v", "--"),
+    "numpy": (BLUE, "D", "-"),
+    "sklearn": (SKY, "P", "-"),
+    "torch": (VERMILION, "^", "-"),
+    "torch_fused": (PURPLE, "X", "-"),
+    "torch_compile": (VERMILION, "<", "--"),
+    "torch_loader": (VERMILION, ">", ":"),
 }
+OURS = "numba"
 
 Row = dict[str, Any]
 
@@ -80,20 +82,15 @@ def _networks(results: list[Row]) -> Any:
     points = [(r["peer"], sizes[r["workload"]], r["microseconds"]) for r in results if r["status"] == "timed"]
     if not points:
         return None
-    figure = new_figure(9, 6)
+    figure = new_figure(11, 6.5)
     ax = figure.subplots()
     _lines(ax, points, "The studies and two large networks", "multiply-adds in a step")
-    low = ax.get_ylim()[0]
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, 30 * high)  # room for the names
     for workload in (*SMALL, *LARGE):
         if any(size == sizes[workload.name] for _, size, _ in points):
             ax.text(
-                sizes[workload.name],
-                low,
-                f" {workload.name}",
-                rotation=90,
-                va="bottom",
-                fontsize=9,
-                alpha=0.7,
+                sizes[workload.name], 25 * high, workload.name, rotation=90, va="top", ha="right", fontsize=9
             )
     _legend(figure, [ax])
     return figure
@@ -110,9 +107,17 @@ def _lines(ax: Any, points: list[tuple[str, int, float]], title: str, xlabel: st
     for key in dict.fromkeys(peer for peer, _, _ in points):
         if key not in LOOKS:
             continue
-        color, marker, width = LOOKS[key]
+        color, marker, style = LOOKS[key]
         line = sorted((size, cost) for peer, size, cost in points if peer == key)
-        ax.plot(*zip(*line, strict=True), color=color, marker=marker, linewidth=width, label=PEERS[key][0])
+        ax.plot(
+            *zip(*line, strict=True),
+            color=color,
+            marker=marker,
+            linestyle=style,
+            linewidth=2.6 if key == OURS else 1.4,
+            zorder=3 if key == OURS else 2,
+            label=PEERS[key][0],
+        )
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.grid(color=GREY, linewidth=0.6)
