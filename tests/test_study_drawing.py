@@ -17,7 +17,7 @@ from scratchnn import cli
 from scratchnn.studies import StudyError, drawing, drawing_play, regions
 
 PICTURES = ["drawing", "history", "predicted", "network", "responses"]
-PLAYED = ["linear", "widths", "rates", "longer", "start-over"]
+PLAYED = ["linear", "widths", "others", "rates", "longer", "start-over"]
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,9 @@ def test_points_are_pixels_from_0_to_1_with_up_as_up():
     assert x.max() <= 1
     np.testing.assert_array_equal(y[:, 0] == 1, (x[:, 0] < 0.5) & (x[:, 1] > 0.75))
     np.testing.assert_allclose(x * 255, np.round(x * 255), atol=1e-4)
+    pixels = regions.every_pixel()
+    inside_there = {tuple(place) for place, ink in zip(pixels, inside.ravel(), strict=True) if ink}
+    assert all((tuple(place) in inside_there) == ink for place, (ink,) in zip(x[:200], y[:200], strict=True))
     again = regions.sample(inside, 5000, snn.Generator().manual_seed(1))
     np.testing.assert_array_equal(x, again[0])
 
@@ -241,6 +244,7 @@ def test_playing_tries_what_the_tutorial_says(monkeypatch):
     monkeypatch.setattr(drawing_play, "WIDTHS", (1, 4, 5))
     monkeypatch.setattr(drawing_play, "RATES", (0.003, 0.1))
     monkeypatch.setattr(drawing_play, "BATCHES", (100, 1000))
+    monkeypatch.setattr(drawing_play, "OTHERS", ((4, 1), (6, 2)))
     result = drawing.run(epochs=3, play=True, seeds=2, reference=False, quiet=True)
     assert list(result.figures) == PICTURES + PLAYED
     play = result.numbers["results"]["play"]
@@ -249,6 +253,8 @@ def test_playing_tries_what_the_tutorial_says(monkeypatch):
     assert np.shape(play["rates"]["mean_test_accuracy"]) == (2, 2)
     assert play["longer"]["identical"] is True
     assert list(play["longer"]["test_accuracy"]) == ["stopped after 3", "3 more", "better of 2 x 3"]
+    assert list(play["others"]) == ["blob", "ring", "spiral", "islands", "letter"]
+    assert list(play["others"]["ring"]) == ["4 units", "6 units, 6 epochs"]
     linear = play["linear"]
     x, y = _test_points()
     line = x @ np.array(linear["weight"]) + linear["bias"]
@@ -266,6 +272,7 @@ def test_going_on_from_another_place_is_not_the_same_run(monkeypatch):
     monkeypatch.setattr(drawing_play, "WIDTHS", (1, 4, 64))
     monkeypatch.setattr(drawing_play, "RATES", (0.1,))
     monkeypatch.setattr(drawing_play, "BATCHES", (1000,))
+    monkeypatch.setattr(drawing_play, "OTHERS", ((4, 1), (5, 1)))
     right = drawing_play.longer
     monkeypatch.setattr(
         drawing_play,

@@ -18,7 +18,7 @@ from .epochs import curves, history
 from .grid import curve_grid
 from .hidden import decision_lines, hidden_regions
 from .line import binary_prediction, curve_fit, curve_fits, staircase, threshold_places, thresholds
-from .look import panels, save
+from .look import new_figure, panels, save
 from .plane import decision_regions, points, probabilities, probability, train_and_test
 from .responses import hidden_activations, hidden_responses, hidden_triples
 from .sweeps import distribution, table_of_means
@@ -41,6 +41,7 @@ __all__ = [
     "history",
     "loss_curve",
     "network_diagram",
+    "new_figure",
     "panels",
     "points",
     "predicted_against_actual",

@@ -209,6 +209,7 @@ def run(
         results["play"] = {
             "linear": things_to_try.linear(lesson, data, lr, batch_size, hidden),
             "widths": things_to_try.widths(lesson, data, lr, batch_size, seeds),
+            "others": things_to_try.others(lesson, lr, batch_size),
             "rates": things_to_try.rates(lesson, data, hidden, seeds),
             "longer": things_to_try.longer(
                 lesson, data, (model, optimizer, here), lr, batch_size, hidden, seeds

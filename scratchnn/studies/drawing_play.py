@@ -14,13 +14,15 @@ import scratchnn as snn
 from scratchnn import plots
 from scratchnn.checks import Array
 
-from .drawing import CLASSES, Data, accuracy_of, network
+from .drawing import CLASSES, TRAINING, Data, accuracy_of, network
 from .lesson import Lesson
+from .regions import DRAWINGS, drawing, every_pixel, sample
 from .sweep import train_many
 
-__all__ = ["linear", "longer", "rates", "widths"]
+__all__ = ["linear", "longer", "others", "rates", "widths"]
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+OTHERS = ((4, 1), (16, 1), (64, 1), (64, 10))  # hidden units, times as many epochs
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 BATCHES = (8, 24, 72, 216, 648)
 
@@ -105,6 +107,60 @@ def widths(lesson: Lesson, data: Data, lr: float, batch_size: int, seeds: int) -
         "than 0.2 % more."
     )
     return {hidden: {"median": medians[hidden], "runs": values} for hidden, values in right.items()}
+
+
+def others(lesson: Lesson, lr: float, batch_size: int) -> dict[str, dict[str, float]]:
+    """Every built-in drawing, learned by few units and by many, and by many for longer."""
+    lesson.question("How do all the built-in drawings look to few units, and to many?")
+    tries = [(hidden, lesson.epochs * times) for hidden, times in OTHERS]
+    names = [
+        f"{hidden} units" + (f", {epochs:,} epochs" if epochs > lesson.epochs else "")
+        for hidden, epochs in tries
+    ]
+    figure = plots.new_figure(12.5, 13.0)
+    grid = figure.subplots(len(DRAWINGS), 1 + len(tries))
+    pixels = every_pixel(lesson.dtype)
+    right: dict[str, dict[str, float]] = {}
+    for row, name in zip(grid, DRAWINGS, strict=True):
+        inside = drawing(name)
+        stream = snn.Generator().manual_seed(lesson.seed)
+        x, y = sample(inside, TRAINING, stream, lesson.dtype)
+        drawn = []
+        for hidden, epochs in tries:
+            (trained,) = train_many(
+                lambda hidden=hidden: network(hidden, lesson.dtype),  # type: ignore[misc]
+                snn.BCELoss(),
+                lambda parameters: snn.Adam(parameters, lr=lr),
+                lambda x=x, y=y: lesson.batches(x, y, batch_size),  # type: ignore[misc]
+                epochs,
+                [lesson.seed],
+            )
+            drawn.append((trained.model(pixels) > 0.5).reshape(inside.shape))
+        right[name] = {each: float(np.mean(d == inside)) for each, d in zip(names, drawn, strict=True)}
+        titles = [
+            name,
+            *(
+                f"{hidden}{', longer' * (times > 1)}: {100 * r:.1f} %"
+                for (hidden, times), r in zip(OTHERS, right[name].values(), strict=True)
+            ),
+        ]
+        for ax, picture, title in zip(row, [inside, *drawn], titles, strict=True):
+            plots.region(picture, ax=ax, title=title)
+            ax.set(xlabel="", ylabel="", xticks=[], yticks=[])
+    lesson.picture(
+        "others",
+        figure,
+        f"The drawings, and what networks of so many hidden units make of them, with the share of pixels that "
+        f"is right; longer is {tries[-1][1]:,} epochs.",
+    )
+    few, many, longer = names[0], names[-2], names[-1]
+    hardest = min(right, key=lambda name: right[name][few])
+    lesson.answer(
+        f"The {hardest} is the hardest: {100 * right[hardest][few]:.1f} % of its pixels are right with "
+        f"{few}, {100 * right[hardest][many]:.1f} % with {many}, and {100 * right[hardest][longer]:.1f} % "
+        f"with {longer}. Width is what makes a fine outline possible; getting there takes time as well."
+    )
+    return right
 
 
 def rates(lesson: Lesson, data: Data, hidden: int, seeds: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from scratchnn.checks import Array
 
 from .lesson import StudyError
 
-__all__ = ["DRAWINGS", "SIDE", "drawing", "read_image", "sample"]
+__all__ = ["DRAWINGS", "SIDE", "drawing", "every_pixel", "read_image", "sample"]
 
 SIDE = 256  # pixels
 MOST_PIXELS = 100_000_000  # of an image file: 400 MB in memory
@@ -165,3 +165,9 @@ def sample(
     row, column = snn.randint(0, SIDE, (count, 2), generator=generator).T
     x = np.stack([column, SIDE - 1 - row], axis=1) / (SIDE - 1)
     return x.astype(dtype), inside[row, column][:, None].astype(dtype)
+
+
+def every_pixel(dtype: Any = np.float32) -> Array:
+    """(256 * 256, 2) where the pixels lie, as `sample` has them: row by row, from the top left."""
+    row, column = np.indices((SIDE, SIDE)).reshape(2, -1)
+    return (np.stack([column, SIDE - 1 - row], axis=1) / (SIDE - 1)).astype(dtype)
