@@ -150,8 +150,8 @@ def others(lesson: Lesson, lr: float, batch_size: int) -> dict[str, dict[str, fl
     lesson.picture(
         "others",
         figure,
-        f"The drawings, and what networks of so many hidden units make of them, with the share of pixels that "
-        f"is right; longer is {tries[-1][1]:,} epochs.",
+        f"The drawings, what networks of so many hidden units make of them, and the share of pixels that is "
+        f"right; longer is {tries[-1][1]:,} epochs.",
     )
     few, many, longer = names[0], names[-2], names[-1]
     hardest = min(right, key=lambda name: right[name][few])
