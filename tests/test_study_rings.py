@@ -2,6 +2,10 @@
 
 import itertools
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -170,3 +174,21 @@ def test_a_setting_that_cannot_work_is_refused(setting):
     (name,) = setting
     with pytest.raises(StudyError, match=f"rings got {name}="):
         rings.run(**setting, quiet=True)
+
+
+def test_ctrl_c_while_many_networks_train(tmp_path):
+    arguments = ["study", "rings", "--play", "--no-reference", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scratchnn.cli", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "relu-regions.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    _, err = process.communicate(timeout=20)
+    assert time.monotonic() - sent < 1
+    assert process.returncode == 130
+    assert err.decode() == f"scratchnn: stopped; the pictures made so far stay in {tmp_path}\n"
+    assert sorted(picture.stem for picture in tmp_path.iterdir()) == sorted(PICTURES)

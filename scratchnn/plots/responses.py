@@ -198,7 +198,9 @@ def hidden_triples(
     columns = min(len(triples), 5)
     rows = -(-len(triples) // columns)
     figure = new_figure(3.6 * columns, 3.7 * rows + 0.8)
-    figure.set_layout_engine("constrained", rect=(0, 0, 0.98, 1))  # a label in space may stand out on the right
+    figure.set_layout_engine(
+        "constrained", rect=(0, 0, 0.98, 1)
+    )  # a label in space may stand out on the right
     for at, units in enumerate(triples):
         ax = figure.add_subplot(rows, columns, at + 1, projection="3d")
         hidden_activations(model, x, y, units=units, ax=ax, names=names, legend=False)
