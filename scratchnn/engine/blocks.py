@@ -26,13 +26,14 @@ from .lanes import (
     call_llvm,
     constant,
     load_vector,
+    shuffle,
     splat_value,
     store_vector,
     sums_of_lanes,
     width,
 )
 
-__all__ = ["VECTORS", "matmul", "outer", "row_sums"]
+__all__ = ["VECTORS", "matmul", "outer"]
 
 VECTORS = 4
 # 32 registers hold 6 x 4 sums; 16 registers hold 4 x 2.
@@ -47,6 +48,10 @@ def _i64(value: int) -> Any:
 
 def _offset(builder: Any, base: Any, step: Any, count: int) -> Any:
     return builder.add(base, builder.mul(step, _i64(count)))
+
+
+def _load_all(builder: Any, M: Any, start: Any, step: int, count: int, vector: Any) -> list[Any]:
+    return [load_vector(builder, M, builder.add(start, _i64(i * step)), vector) for i in range(count)]
 
 
 def _product(rows: int, vectors: int) -> Any:
@@ -64,10 +69,7 @@ def _product(rows: int, vectors: int) -> Any:
             starts = [_offset(builder, w, row, r) for r in range(rows)]
             with cgutils.for_range(builder, K) as loop:
                 at = builder.add(x, builder.mul(loop.index, stride))
-                inputs = [
-                    load_vector(builder, M, builder.add(at, _i64(v * lanes.count)), vector)
-                    for v in range(vectors)
-                ]
+                inputs = _load_all(builder, M, at, lanes.count, vectors, vector)
                 shift = builder.mul(loop.index, step)
                 for r in range(rows):
                     weight = builder.load(builder.gep(P, [builder.add(starts[r], shift)]))
@@ -136,36 +138,47 @@ def matmul(P, w, row, step, b, M, x, z, n_out, K, vectors):
         _two_vectors(P, w, row, step, b, M, x + v * width(P), z + v * width(P), n_out, K)
 
 
-def _outer_block(rows: int, columns: int) -> Any:
-    """Products of `rows` rows of d with `columns` rows of x, or, for 0 columns, sums of rows of d."""
+def _add_sums(builder: Any, G: Any, starts: list[Any], columns: int, sums: list[Any], add: Any) -> None:
+    """G[starts[r] + c] (+)= the sum of the lanes of sums[r * columns + c], a row at a time."""
+    folded = sums_of_lanes(builder, sums)
+    for r, start in enumerate(starts):
+        wanted = [r * columns + c for c in range(columns)]
+        # The row's sums stand side by side in one vector, or, in short registers, in several.
+        for total, positions in folded:
+            here = [i for i, position in enumerate(positions) if position in wanted]
+            if not here:
+                continue
+            part = shuffle(builder, total, total, here)
+            to = builder.add(start, _i64(positions[here[0]] - wanted[0]))
+            before = load_vector(builder, G, to, part.type)
+            before = builder.select(add, before, constant(part.type, 0.0))
+            store_vector(builder, builder.fadd(before, part), G, to)
+
+
+def _outer_block(rows: int, columns: int, biased: bool) -> Any:
+    """Products of `rows` rows of d with `columns` rows of x; `biased`: also the sums of the rows of d."""
 
     @intrinsic
-    def block(typingctx, M, d, d_panel, x, x_panel, G, g, row, vectors, add):
-        """G[g + r row + c] (+)= sum_s M[d + r, s] M[x + c, s] over all samples of all panels."""
+    def block(typingctx, M, d, d_panel, x, x_panel, G, g, bias, row, vectors, add):
+        """G[g + r row + c] (+)= sum_s M[d + r, s] M[x + c, s], G[bias + r] (+)= sum_s M[d + r, s]."""
         lanes = Lanes(M.dtype)
         vector, samples = lanes.llvm, VECTORS * lanes.count
 
         def codegen(context, builder, sig, args):
-            M, d, d_panel, x, x_panel, G, g, row, vectors, add = args
-            width = max(columns, 1)
-            sums = [cgutils.alloca_once(builder, vector) for _ in range(rows * width)]
-            for total in sums:
+            M, d, d_panel, x, x_panel, G, g, bias, row, vectors, add = args
+            products = [cgutils.alloca_once(builder, vector) for _ in range(rows * columns)]
+            sums = [cgutils.alloca_once(builder, vector) for _ in range(rows if biased else 0)]
+            for total in products + sums:
                 builder.store(constant(vector, 0.0), total)
 
             def accumulate(d_at: Any, x_at: Any) -> None:
-                ds = [
-                    load_vector(builder, M, builder.add(d_at, _i64(r * samples)), vector) for r in range(rows)
-                ]
-                xs = [
-                    load_vector(builder, M, builder.add(x_at, _i64(c * samples)), vector)
-                    for c in range(columns)
-                ]
-                for r in range(rows):
-                    if not columns:
-                        builder.store(builder.fadd(builder.load(sums[r]), ds[r]), sums[r])
-                    for c in range(columns):
-                        total = sums[r * width + c]
-                        builder.store(call_llvm(builder, "fma", ds[r], xs[c], builder.load(total)), total)
+                ds = _load_all(builder, M, d_at, samples, rows, vector)
+                xs = _load_all(builder, M, x_at, samples, columns, vector)
+                for total, number in zip(sums, ds, strict=False):
+                    builder.store(builder.fadd(builder.load(total), number), total)
+                for i, total in enumerate(products):
+                    more = call_llvm(builder, "fma", ds[i // columns], xs[i % columns], builder.load(total))
+                    builder.store(more, total)
 
             whole = builder.sdiv(vectors, _i64(VECTORS))
             with cgutils.for_range(builder, whole) as panels:
@@ -180,70 +193,78 @@ def _outer_block(rows: int, columns: int) -> Any:
                 step = builder.mul(rest.index, _i64(lanes.count))
                 accumulate(builder.add(d_at, step), builder.add(x_at, step))
 
-            totals = sums_of_lanes(builder, [builder.load(total) for total in sums])
-            for r in range(rows):
-                for c in range(width):
-                    to = builder.gep(G, [builder.add(_offset(builder, g, row, r), _i64(c))])
-                    before = builder.select(add, builder.load(to), ir.Constant(vector.element, 0.0))
-                    builder.store(builder.fadd(before, totals[r * width + c]), to)
+            starts = [_offset(builder, g, row, r) for r in range(rows)]
+            _add_sums(builder, G, starts, columns, [builder.load(total) for total in products], add)
+            if biased:
+                _add_sums(builder, G, [bias], rows, [builder.load(total) for total in sums], add)
             return context.get_dummy_value()
 
-        return types.void(M, I, I, I, I, G, I, I, I, types.boolean), codegen
+        return types.void(M, I, I, I, I, G, I, I, I, I, types.boolean), codegen
 
     return block
 
 
 def _outer_rows(rows: int) -> Callable[..., Any]:
-    four, two, one = (_outer_block(rows, columns) for columns in (4, 2, 1))
+    four, two, one = (_outer_block(rows, columns, False) for columns in (4, 2, 1))
+    four_biased, two_biased, one_biased = (_outer_block(rows, columns, True) for columns in (4, 2, 1))
 
     @inner
-    def across(M, d, d_panel, x, x_panel, G, g, row, n_in, vectors, add):
+    def across(M, d, d_panel, x, x_panel, G, g, bias, row, n_in, vectors, add):
         samples = VECTORS * width(M)
         i = 0
+        if bias >= 0:  # the first block sums the rows of d on the way
+            if n_in >= 4:
+                four_biased(M, d, d_panel, x, x_panel, G, g, bias, row, vectors, add)
+                i = 4
+            elif n_in >= 2:
+                two_biased(M, d, d_panel, x, x_panel, G, g, bias, row, vectors, add)
+                i = 2
+            else:
+                one_biased(M, d, d_panel, x, x_panel, G, g, bias, row, vectors, add)
+                i = 1
         while i + 4 <= n_in:
-            four(M, d, d_panel, x + i * samples, x_panel, G, g + i, row, vectors, add)
+            four(M, d, d_panel, x + i * samples, x_panel, G, g + i, bias, row, vectors, add)
             i += 4
         if i + 2 <= n_in:
-            two(M, d, d_panel, x + i * samples, x_panel, G, g + i, row, vectors, add)
+            two(M, d, d_panel, x + i * samples, x_panel, G, g + i, bias, row, vectors, add)
             i += 2
         if i < n_in:
-            one(M, d, d_panel, x + i * samples, x_panel, G, g + i, row, vectors, add)
+            one(M, d, d_panel, x + i * samples, x_panel, G, g + i, bias, row, vectors, add)
 
     return across
 
 
 _four_rows, _two_rows, _one_row = _outer_rows(4), _outer_rows(2), _outer_rows(1)
-_sums_of_four, _sums_of_one = _outer_block(4, 0), _outer_block(1, 0)
 
 
 @inner
-def outer(M, d, x, G, g, n_out, n_in, vectors, add):
-    """G[g:] (+)= d x^T over the samples of panels d (n_out features) and x (n_in features)."""
+def outer(M, d, x, G, g, bias, n_out, n_in, vectors, add):
+    """G[g:] (+)= d x^T over the samples of panels d (n_out features) and x (n_in features).
+
+    With bias >= 0 also G[bias:] (+)= the sums of the rows of d.
+    """
     samples = VECTORS * width(M)
     d_panel, x_panel = n_out * samples, n_in * samples
     for start in range(0, n_in, INPUTS_AT_ONCE):
         count = min(INPUTS_AT_ONCE, n_in - start)
         at, to = x + start * samples, g + start
+        b = bias if start == 0 else -1
+        more = 1 if b >= 0 else 0
         o = 0
         while o + 4 <= n_out:
-            _four_rows(M, d + o * samples, d_panel, at, x_panel, G, to + o * n_in, n_in, count, vectors, add)
+            _four_rows(
+                M, d + o * samples, d_panel, at, x_panel, G, to + o * n_in, b + o * more,
+                n_in, count, vectors, add,
+            )  # fmt: skip
             o += 4
         if o + 2 <= n_out:
-            _two_rows(M, d + o * samples, d_panel, at, x_panel, G, to + o * n_in, n_in, count, vectors, add)
+            _two_rows(
+                M, d + o * samples, d_panel, at, x_panel, G, to + o * n_in, b + o * more,
+                n_in, count, vectors, add,
+            )  # fmt: skip
             o += 2
         if o < n_out:
-            _one_row(M, d + o * samples, d_panel, at, x_panel, G, to + o * n_in, n_in, count, vectors, add)
-
-
-@inner
-def row_sums(M, d, G, g, n_out, vectors, add):
-    """G[g:] (+)= the sum over samples of each of the n_out rows of panels d."""
-    samples = VECTORS * width(M)
-    panel = n_out * samples
-    o = 0
-    while o + 4 <= n_out:
-        _sums_of_four(M, d + o * samples, panel, 0, 0, G, g + o, 1, vectors, add)
-        o += 4
-    while o < n_out:
-        _sums_of_one(M, d + o * samples, panel, 0, 0, G, g + o, 1, vectors, add)
-        o += 1
+            _one_row(
+                M, d + o * samples, d_panel, at, x_panel, G, to + o * n_in, b + o * more,
+                n_in, count, vectors, add,
+            )  # fmt: skip

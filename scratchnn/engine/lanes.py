@@ -296,14 +296,16 @@ def width(typingctx: Any, base: Any) -> Any:
 # ---- sums over lanes ----------------------------------------------------------------------------
 
 
-def sums_of_lanes(builder: Any, vectors: list[Any]) -> list[Any]:
-    """The sum of each vector's lanes, as scalars; several vectors share their shuffles.
+def sums_of_lanes(builder: Any, vectors: list[Any]) -> list[tuple[Any, list[int]]]:
+    """The sum of each vector's lanes; several vectors share their shuffles.
 
     Every sum is the same tree: the upper half is added to the lower one until one lane is left.
+
+    Returns:
+        (vector, positions) pairs: lane i of the vector holds the sum of vectors[positions[i]].
     """
-    count = vectors[0].type.count
     items = [(vector, [i]) for i, vector in enumerate(vectors)]
-    segment = count  # lanes that still belong to one sum
+    segment = vectors[0].type.count  # lanes that still belong to one sum
     while segment > 1:
         half, folded = segment // 2, []
         # A vector with room for more sums takes in its neighbour's.
@@ -314,35 +316,28 @@ def sums_of_lanes(builder: Any, vectors: list[Any]) -> list[Any]:
             lower = [s * segment + j for s in range(len(sums_a)) for j in range(half)]
             upper = [i + half for i in lower]
             if pair:
-                lower, upper = (
-                    lower + [a.type.count + i for i in lower],
-                    upper + [a.type.count + i for i in upper],
-                )
-            folded.append(
-                (
-                    builder.fadd(_shuffle(builder, a, b, lower), _shuffle(builder, a, b, upper)),
-                    sums_a + sums_b,
-                )
-            )
-        items = folded
-        segment = half
-    found = {
-        s: builder.extract_element(v, ir.Constant(I32, j))
-        for v, sums in items
-        for j, s in enumerate(sums)
-        if s >= 0
-    }
-    return [found[i] for i in range(len(vectors))]
+                lower = lower + [i + a.type.count for i in lower]
+                upper = upper + [i + a.type.count for i in upper]
+            both = builder.fadd(shuffle(builder, a, b, lower), shuffle(builder, a, b, upper))
+            folded.append((both, sums_a + sums_b))
+        items, segment = folded, half
+    return items
 
 
-def _shuffle(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
+def shuffle(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
+    """The given lanes of a and b taken together."""
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
 
 
 @intrinsic
 def sum_of_lanes(typingctx: Any, x: Any) -> Any:
     """The sum of the lanes, a number."""
-    return x.dtype(x), lambda context, builder, sig, args: sums_of_lanes(builder, [args[0]])[0]
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        ((total, _),) = sums_of_lanes(builder, [args[0]])
+        return builder.extract_element(total, ir.Constant(I32, 0))
+
+    return x.dtype(x), codegen
 
 
 # ---- the bits of a float ------------------------------------------------------------------------

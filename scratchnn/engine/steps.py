@@ -15,7 +15,7 @@ from enum import IntEnum
 from numba import njit
 
 from . import layers as on_panel
-from .blocks import VECTORS, matmul, outer, row_sums
+from .blocks import VECTORS, matmul, outer
 from .inner import inner
 from .lanes import pointer, scalar, splat, sum_of_lanes, width
 from .losses import decisions, loss_and_gradient
@@ -178,9 +178,7 @@ def parameter_gradients(table, M, G, x_input, vectors, later_tile):
         n_in, n_out = table[k, INPUTS], table[k, OUTPUTS]
         x = x_input if table[k, X_AT] < 0 else table[k, X_AT]
         add = later_tile or table[k, ADD] != 0
-        outer(M, table[k, DY_AT], x, G, table[k, WEIGHT], n_out, n_in, vectors, add)
-        if table[k, BIAS] >= 0:
-            row_sums(M, table[k, DY_AT], G, table[k, BIAS], n_out, vectors, add)
+        outer(M, table[k, DY_AT], x, G, table[k, WEIGHT], table[k, BIAS], n_out, n_in, vectors, add)
 
 
 @inner
