@@ -209,6 +209,6 @@ MIDDLE = Workload(
     "784-128-10", (784, 128, 10), "relu", "", "cross_entropy", "adam", 1e-3, 128, 12_800, 10, 1, pictures
 )
 BIG = replace(
-    MIDDLE, name="784-1024-1024-10", widths=(784, 1024, 1024, 10), batch=256, rows=2_560, check_epochs=1
+    MIDDLE, name="784-1024-1024-10", widths=(784, 1024, 1024, 10), batch=256, rows=1_024, check_epochs=1
 )
 LARGE = (MIDDLE, BIG)
