@@ -252,3 +252,25 @@ def test_pytorch_on_cuda_agrees():
     result = circles.run(epochs=5, device="cuda", quiet=True)
     assert result.parity.passed
     assert result.numbers["parity"]["device"].startswith("cuda")
+
+
+def test_play_measures_the_ball_of_noise(monkeypatch, tmp_path):
+    """Every pair is the run that `fit` gives alone; the loss is that of all the data, after each epoch."""
+    monkeypatch.setattr(circles, "RATES", (0.01, 1.0, 1e38))
+    monkeypatch.setattr(circles, "BATCHES", (200, 1000))
+    result = circles.run(epochs=3, reference=False, quiet=True, play=True, out=tmp_path)
+    ball = result.numbers["results"]["noise_ball"]
+    assert np.shape(ball["loss"]) == np.shape(ball["jump"]) == (3, 2)
+    assert ball["loss"][2] == ball["jump"][2] == [None, None]  # diverged
+    x, _, y, _ = circles.data(np.float32)
+    snn.manual_seed(0)
+    model = circles.network()
+    circles.initialise(model, snn.init)
+    loader = snn.DataLoader(snn.TensorDataset(x, y), batch_size=1000, shuffle=True)
+    losses = []
+    for _ in range(3):
+        snn.fit(model, snn.BCELoss(), snn.SGD(model.parameters(), lr=1.0), loader, 1, progress=False)
+        losses.append(float(snn.BCELoss()(model(x), y)))
+    assert ball["loss"][1][1] == pytest.approx(np.median(losses), rel=1e-5)
+    assert ball["jump"][1][1] == pytest.approx(np.sqrt(np.mean(np.diff(losses) ** 2)), rel=1e-3)
+    assert (tmp_path / "noise-ball.png").exists()
