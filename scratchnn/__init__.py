@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import functional, init
+from . import functional, init, lr_scheduler
+from .clipping import clip_grad_norm_, clip_grad_value_
 from .data import DataLoader, Subset, TensorDataset, random_split
 from .doctor import diagnose
 from .gradcheck import gradcheck
@@ -40,6 +41,16 @@ from .losses import (
     MSELoss,
     NLLLoss,
 )
+from .lr_scheduler import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    MultiStepLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
 from .many import Many, fit_many
 from .optim import SGD, Adam, AdamW, Optimizer
 from .random import Generator, default_generator, manual_seed, rand, randint, randn, randperm
@@ -47,6 +58,7 @@ from .train import DivergenceError, FitState, fit
 
 if TYPE_CHECKING:
     from . import files, plots, studies
+    from .estimators import MLPClassifier, MLPRegressor
     from .files import export_onnx, load, save, to_python, to_torch
 
 __version__ = "0.1.0"
@@ -58,35 +70,47 @@ __all__ = [
     "AdamW",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CosineAnnealingLR",
     "CrossEntropyLoss",
     "DataLoader",
     "DivergenceError",
     "Dropout",
+    "ExponentialLR",
     "FitState",
     "Generator",
     "History",
     "HuberLoss",
     "Identity",
     "L1Loss",
+    "LambdaLR",
     "LeakyReLU",
     "Linear",
+    "LinearLR",
     "LogSoftmax",
     "Loss",
+    "MLPClassifier",
+    "MLPRegressor",
     "MSELoss",
     "Many",
     "Module",
     "ModuleList",
+    "MultiStepLR",
     "NLLLoss",
+    "OneCycleLR",
     "Optimizer",
     "Parameter",
     "ReLU",
+    "ReduceLROnPlateau",
     "Sequential",
     "Sigmoid",
     "Softmax",
+    "StepLR",
     "Subset",
     "Tanh",
     "TensorDataset",
     "Threshold",
+    "clip_grad_norm_",
+    "clip_grad_value_",
     "default_generator",
     "diagnose",
     "export_onnx",
@@ -97,6 +121,7 @@ __all__ = [
     "gradcheck",
     "init",
     "load",
+    "lr_scheduler",
     "manual_seed",
     "plots",
     "rand",
@@ -113,6 +138,8 @@ __all__ = [
 # What loads matplotlib or scikit-learn, or touches files, is imported when it is first asked for: a name,
 # and the module that it is, or is in.
 _LAZY = {
+    "MLPClassifier": ".estimators",
+    "MLPRegressor": ".estimators",
     "export_onnx": ".files",
     "files": ".files",
     "load": ".files",

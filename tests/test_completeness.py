@@ -1,4 +1,4 @@
-"""Nothing is left out: every op has its vjp, every vjp its case, every layer its twin, every name its words."""
+"""Nothing is left out: every op has its vjp, every vjp its case, every layer its twin, every name words."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ NO_GRADIENT = {
     "adam_scalars": "an update's scalars",
     "adamw": "an update",
     "adamw_scalars": "an update's scalars",
+    "clip_factor": "a bound",
+    "clip_value": "a bound",
     "cross_entropy_floor_of_probabilities": "a number for people",
     "dropout_factor": "a random mask",
     "hits": "a metric",
     "sgd": "an update",
     "sgd_scalars": "an update's scalars",
+    "total_norm": "a bound's measure",
 }
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "Linear": (3, 2),

@@ -5,6 +5,7 @@ The engine receives a plan and knows no layer; `scratchnn.lowering` makes plans.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -124,6 +125,7 @@ class Group:
 class Plan:
     """Attributes:
     shapes: of the parameters, in the order in which the layers use them.
+    max_norm: what the gradients of a step are scaled down to. max_value: what their elements are cut at.
     """
 
     dtype: np.dtype[np.floating]
@@ -132,6 +134,8 @@ class Plan:
     rule: Rule
     groups: list[Group]
     shapes: list[tuple[int, ...]]
+    max_norm: float = math.inf
+    max_value: float = math.inf
 
     @property
     def inputs(self) -> int:

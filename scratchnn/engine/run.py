@@ -140,6 +140,8 @@ class Run:
 
     def set_stretches(self, made: Sequence[int]) -> None:
         """Lay the optimizer's groups over the parameters; `made`: steps that each parameter has behind it."""
+        from .steps import Setting
+
         group_of = {p: g for g, group in enumerate(self.plan.groups) for p in group.parameters}
         ends = [*self.starts[1:], self.parameters.size]
         stretches: list[list[int]] = []
@@ -155,7 +157,15 @@ class Run:
         self.rates = np.zeros((len(self.plan.groups), 7))
         for g, numbers in enumerate(group.numbers for group in self.plan.groups):
             self.rates[g, : len(numbers)] = numbers
+        self.settings[Setting.GROUPS] = 0
         self.made = 0
+
+    def set_rates(self, rates: Array) -> None:
+        """Give every step of the run hyperparameters of its own: (steps, groups, 7)."""
+        from .steps import Setting
+
+        self.rates = np.ascontiguousarray(rates).reshape(-1, 7)
+        self.settings[Setting.GROUPS] = rates.shape[1]
 
     # ---- memory -----------------------------------------------------------------------------------
 
@@ -245,6 +255,8 @@ class Run:
                 FLUSH_BELOW[plan.dtype.itemsize],
                 1 / loss.scale,
                 loss.alpha,
+                plan.max_norm,
+                plan.max_value,
             ]
         )
         self.weights = np.concatenate([loss.weight, loss.pos_weight]).astype(plan.dtype)

@@ -20,7 +20,7 @@ from .inner import inner
 from .lanes import pointer, scalar, splat, sum_of_lanes, width
 from .losses import decisions, loss_and_gradient
 from .plan import LossKind, Op
-from .updates import add_penalty, update
+from .updates import add_penalty, clip, update
 
 __all__ = ["Column", "Setting", "Status", "run_steps"]
 
@@ -66,6 +66,7 @@ class Setting(IntEnum):
     ORDERED = 15  # rows come in an order of their own
     FEATURES = 16
     WEIGHTED = 17  # targets end in the weights of their rows
+    GROUPS = 18  # of the optimizer, where every step of the run has its own rates; 0: one table for all
 
 
 class Status(IntEnum):
@@ -75,7 +76,7 @@ class Status(IntEnum):
 
 
 ROWS, BATCH, TILE_PANELS, TARGET_ROWS, LOSS, MEAN, IGNORE_INDEX, EVEN_ROWS = range(8)
-RULE, INPUT, TARGET, RESIDENT, DRAWS, DECISIONS, BY_CLASS, ORDERED, FEATURES, WEIGHTED = range(8, 18)
+RULE, INPUT, TARGET, RESIDENT, DRAWS, DECISIONS, BY_CLASS, ORDERED, FEATURES, WEIGHTED, GROUPS = range(8, 19)
 OP, INPUTS, OUTPUTS, WEIGHT, BIAS, X_AT, Y_AT, DY_AT, DX_AT, ADD, FACTOR, DRAW = range(12)
 DONE, DIVERGED, NO_PROBABILITY = range(3)
 OVER_ROWS = 2
@@ -218,7 +219,8 @@ def run_steps(
     Args:
         made: optimizer steps since `stretches` was written.
         table, numbers: (layers, columns) as `Column`, and each layer's a and b. settings: as `Setting`.
-        loss_numbers: label smoothing, cut of a decision, smallest state that is kept, 1 / scale, alpha.
+        loss_numbers: label smoothing, cut of a decision, smallest state that is kept, 1 / scale, alpha, the
+            largest norm and the largest value of the gradients.
         weights: (2 M,) weight and pos_weight of each output.
         parameters, gradients, state: flat. stretches, rates: as `updates.update` takes them.
         memory: panels. inputs, targets, labels: rows of data, flat; targets or labels is empty
@@ -241,6 +243,7 @@ def run_steps(
     by_index = settings[LOSS] == NLL or settings[LOSS] == CROSS_ENTROPY
     smoothing, cut, tiny = loss_numbers[0], loss_numbers[1], loss_numbers[2]
     one_over_scale, alpha = loss_numbers[3], loss_numbers[4]
+    max_norm, max_value = loss_numbers[5], loss_numbers[6]
     weighted = settings[WEIGHTED] != 0
     target_rows = settings[TARGET_ROWS]
     tile = tile_panels * samples
@@ -304,5 +307,9 @@ def run_steps(
             return step, DIVERGED
         if settings[DECISIONS]:
             decided[step, 0], decided[step, 1] = right_decisions, decisions_made
-        update(settings[RULE], P, G, S, state.size // 3, stretches, rates, made + step - first, tiny)
+        clip(G, stretches, max_norm, max_value)
+        update(
+            settings[RULE], P, G, S, state.size // 3, stretches, rates, step * settings[GROUPS],
+            made + step - first, tiny,
+        )  # fmt: skip
     return last, DONE

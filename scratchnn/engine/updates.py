@@ -5,18 +5,22 @@ P parameters, G gradients; S the state, `stride` numbers a slot: SGD's buffer, o
 
 from __future__ import annotations
 
+import numpy as np
+
+from ..functional import clipping
 from ..functional import updates as F
 from .formulas import compile_formula, compile_scalars
 from .inner import inner
-from .lanes import absolute, load, scalar, splat, store, sum_of_lanes, where, width
+from .lanes import absolute, load, scalar, splat, sqrt, store, sum_of_lanes, where, width
 from .plan import Rule
 
-__all__ = ["add_penalty", "update"]
+__all__ = ["add_penalty", "clip", "update"]
 
 SGD, ADAM = int(Rule.SGD), int(Rule.ADAM)
 sgd, adam, adamw = (compile_formula(rule) for rule in (F.sgd, F.adam, F.adamw))
 sgd_scalars = compile_scalars(F.sgd_scalars)
 adam_scalars, adamw_scalars = compile_scalars(F.adam_scalars), compile_scalars(F.adamw_scalars)
+clip_value, clip_factor = compile_formula(clipping.clip_value), compile_formula(clipping.clip_factor)
 
 
 @inner
@@ -101,10 +105,34 @@ def add_penalty(P, G, stretches, share):
 
 
 @inner
-def update(rule, P, G, S, stride, stretches, numbers, steps_before, tiny):
-    """One optimizer step. stretches: (K, 5) start, stop, group, steps already made, penalised."""
+def clip(G, stretches, max_norm, max_value):
+    """Bound the gradients in place: elements first, then the norm of all; infinity is no bound."""
+    if max_value < np.inf:
+        for k in range(stretches.shape[0]):
+            for i in range(stretches[k, 0], stretches[k, 1], width(G)):
+                store(G, i, clip_value(load(G, i), scalar(G, max_value)))
+    if max_norm < np.inf:
+        squares = splat(G, 0.0)
+        for k in range(stretches.shape[0]):
+            for i in range(stretches[k, 0], stretches[k, 1], width(G)):
+                g = load(G, i)
+                squares = squares + g * g
+        factor = clip_factor(sqrt(splat(G, sum_of_lanes(squares))), scalar(G, max_norm))
+        for k in range(stretches.shape[0]):
+            for i in range(stretches[k, 0], stretches[k, 1], width(G)):
+                store(G, i, load(G, i) * factor)
+
+
+@inner
+def update(rule, P, G, S, stride, stretches, numbers, first_row, steps_before, tiny):
+    """One optimizer step.
+
+    Args:
+        stretches: (K, 5) start, stop, group, steps already made, penalised.
+        numbers: (rows, 7) hyperparameters; those of group g stand in row first_row + g.
+    """
     for k in range(stretches.shape[0]):
-        start, stop, group = stretches[k, 0], stretches[k, 1], stretches[k, 2]
+        start, stop, group = stretches[k, 0], stretches[k, 1], first_row + stretches[k, 2]
         made = stretches[k, 3] + steps_before
         if rule == SGD:
             sgd_sweep(P, G, S, start, stop, numbers, group, made == 0, tiny)

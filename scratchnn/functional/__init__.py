@@ -7,6 +7,7 @@ writes into an argument; shapes and dtypes are checked at the door, by the layer
 
 from .activations import *  # noqa: F403
 from .class_losses import *  # noqa: F403
+from .clipping import *  # noqa: F403
 from .linear import *  # noqa: F403
 from .losses import *  # noqa: F403
 from .metrics import *  # noqa: F403

@@ -19,13 +19,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..data import DataLoader
 from ..history import History
 from ..layers import Module
 from ..losses import Loss
+from ..lr_scheduler import Schedule
 from ..optim import Optimizer
 from .door import Metric, at_the_door, check_arguments, named_metrics, probe
 from .numpy_engine import Batches, Block, Engine, Metrics, NumpyEngine, evaluate
 from .progress import notice, progress_bar
+from .regime import Regime, regime_of
 
 __all__ = ["Callback", "DivergenceError", "FitState", "fit", "run_epochs"]
 
@@ -76,6 +79,9 @@ def fit(
     engine: str = "auto",
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
+    scheduler: Schedule | Sequence[Schedule] | None = None,
+    clip_grad_norm: float | None = None,
+    clip_grad_value: float | None = None,
 ) -> History:
     """Train `model` for `epochs` epochs; every engine gives the same run.
 
@@ -94,6 +100,11 @@ def fit(
         engine: "numpy", "numba" (compiled; LoweringError where the model cannot be), or "auto".
         callbacks: functions called with a FitState after each epoch.
         progress: show a bar, if the output is a terminal.
+        scheduler: a schedule of `optimizer`, or a list of them: stepped after every epoch and its
+            validation, before the callbacks; OneCycleLR after every batch (as any whose `every` is set to
+            "batch"). ReduceLROnPlateau gets what its `monitor` names.
+        clip_grad_norm: scale the gradients of a step down to this norm, all together.
+        clip_grad_value: cut their elements to plus or minus this, first.
     Returns:
         History.
     Raises:
@@ -109,15 +120,17 @@ def fit(
     if held_out is not None:
         probe(model, loss_fn, held_out)
     named = named_metrics(metrics, loss_fn)
+    steps = epochs * len(batches) if isinstance(batches, (DataLoader, list)) else None
+    regime = regime_of(optimizer, scheduler, clip_grad_norm, clip_grad_value, steps)
     state = FitState(model, loss_fn, optimizer, History(), int(epochs))
     was_training = model.training
     model.train()
     try:
         runner, state.history.engine, state.history.reason = _choose_engine(
-            engine, model, loss_fn, optimizer, batches, named, notice(progress)
+            engine, model, loss_fn, optimizer, batches, named, notice(progress), regime
         )
         with progress_bar(progress, state) as show, np.errstate(all="ignore"):
-            run_epochs(runner, state, held_out, named, callbacks, show)
+            run_epochs(runner, state, held_out, named, callbacks, show, regime)
     finally:
         model.train(was_training)
     return state.history
@@ -130,11 +143,13 @@ def run_epochs(
     metrics: Metrics,
     callbacks: Sequence[Callback],
     show: Callable[[], None],
+    regime: Regime | None = None,
 ) -> None:
     """Run until all epochs are done or a callback stops; `show` is called after every block of epochs."""
     history = state.history
     history.compile_seconds = runner.compile_seconds
-    watched = held_out is not None or bool(callbacks)
+    regime = regime or Regime()
+    watched = held_out is not None or bool(callbacks) or not regime.foreseeable
     while state.epoch < state.epochs and not state.stop:
         started = time.perf_counter()
         block = runner.run(1 if watched else state.epochs - state.epoch)
@@ -145,6 +160,7 @@ def run_epochs(
             history.val_loss.append(loss)
             for name, value in values.items():
                 history.metrics.setdefault(f"val_{name}", []).append(value)
+        regime.after_epoch(history)
         for callback in callbacks:
             callback(state)
         show()
@@ -194,6 +210,7 @@ def _choose_engine(
     batches: Batches,
     metrics: Metrics,
     tell: Callable[[str], None],
+    regime: Regime,
 ) -> tuple[Engine, str, str]:
     """(runner, its name, why)."""
     reason = f"engine={engine!r} was asked for"
@@ -201,11 +218,11 @@ def _choose_engine(
         from .numba_engine import LoweringError, NumbaEngine
 
         try:
-            runner = NumbaEngine(model, loss_fn, optimizer, batches, metrics, tell=tell)
+            runner = NumbaEngine(model, loss_fn, optimizer, batches, metrics, tell=tell, regime=regime)
         except LoweringError as refusal:
             if engine == "numba":
                 raise
             reason = f"the compiled engine does not take {refusal}"
         else:
             return runner, "numba", "the compiled engine takes all of it" if engine == "auto" else reason
-    return NumpyEngine(model, loss_fn, optimizer, batches, metrics), "numpy", reason
+    return NumpyEngine(model, loss_fn, optimizer, batches, metrics, regime), "numpy", reason

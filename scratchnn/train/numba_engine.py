@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ..optim import Optimizer
 from ..random import Generator, default_generator, rand
 from .door import _Accuracy
 from .numpy_engine import Batches, Block, Metrics, NumpyEngine
+from .regime import Regime
 
 __all__ = ["LoweringError", "NumbaEngine", "source"]
 
@@ -24,6 +25,8 @@ CALL_SECONDS = 0.1  # one compiled call: what Ctrl-C waits for at most
 BLOCK_SECONDS = 0.25  # one `run`: how often progress is shown
 ORDER_BYTES = 2**24  # orders drawn ahead
 DRAW_BYTES = 2**23  # dropout's draws for one call
+RATES = 7  # hyperparameters of a group, at most
+Kept: TypeAlias = "tuple[list[dict[str, Any]], list[dict[str, Any]]]"
 STATE_NAMES = {
     Rule.SGD: ("momentum_buffer",),
     Rule.ADAM: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
@@ -52,8 +55,9 @@ class NumbaEngine:
         metrics: Metrics,
         generator: Generator = default_generator,
         tell: Tell = silent,
+        regime: Regime | None = None,
     ) -> None:
-        self.optimizer, self.generator = optimizer, generator
+        self.optimizer, self.generator, self.regime = optimizer, generator, regime or Regime()
         self.loader, X, y = source(batches)
         for name, metric in metrics.items():
             if not isinstance(metric, _Accuracy):
@@ -61,6 +65,7 @@ class NumbaEngine:
         self.names = list(metrics)
         lowered = lower(model, loss_fn, optimizer, X, y)
         self.parameters = lowered.parameters
+        lowered.plan.max_norm, lowered.plan.max_value = self.regime.max_norm, self.regime.max_value
         rows, batch, ordered = len(X), len(X), False
         if self.loader is not None:
             batch, ordered = min(self.loader.batch_size, rows), self.loader.shuffle
@@ -76,7 +81,8 @@ class NumbaEngine:
         if self.engine.draws and self.loader is not None and self.loader.generator is generator:
             raise LoweringError("a DataLoader and a Dropout that draw from one generator in turns")
         # The textbook's loop, for the error that it raises where the engine stops short.
-        self.by_hand = NumpyEngine(model, loss_fn, optimizer, batches, metrics)
+        bounds = Regime(max_norm=self.regime.max_norm, max_value=self.regime.max_value)
+        self.by_hand = NumpyEngine(model, loss_fn, optimizer, batches, metrics, bounds)
 
     def run(self, epochs: int) -> Block:
         """As many epochs as fit into a quarter of a second, at least one."""
@@ -87,6 +93,7 @@ class NumbaEngine:
         decided = np.zeros((steps if self.names else 0, 2))
         order = self._orders(epochs)
         self._load()
+        before = self._foresee(epochs)
         diverged = None
         step = 0
         try:
@@ -102,6 +109,8 @@ class NumbaEngine:
             self._store()
         if step < steps and diverged is None:
             self._raise_by_hand()
+        if diverged is not None and before is not None:
+            self._reschedule(before, diverged)
         return self._block(losses, decided, epochs, diverged)
 
     def undo(self) -> None:
@@ -170,6 +179,48 @@ class NumbaEngine:
         rows = engine.rows_before(last) - engine.rows_before(first)
         return rand(rows * engine.draws, dtype=np.float64, generator=self.generator)
 
+    # ---- schedules --------------------------------------------------------------------------------
+
+    def _foresee(self, epochs: int) -> Kept | None:
+        """Step the schedules as the run to come will, and give the engine what they set for every step.
+
+        After the last epoch it is `fit` that steps those that go by epochs.
+
+        Returns:
+            what the schedules and the optimizer's groups were before; None where nothing changes.
+        """
+        regime, a_epoch = self.regime, self.engine.steps_an_epoch
+        if not regime.by_batch and (epochs == 1 or not regime.by_epoch):
+            return None
+        before = self._scheduled()
+        rates = np.zeros((epochs, a_epoch, len(self.optimizer.param_groups), RATES))
+        for epoch in range(epochs):
+            if epoch:
+                regime.after_epoch()
+            for step in range(a_epoch if regime.by_batch else 1):
+                here = step if regime.by_batch else slice(None)
+                for g, group in enumerate(read_groups(self.optimizer, self.parameters)[1]):
+                    rates[epoch, here, g, : len(group.numbers)] = group.numbers
+                regime.after_batch()
+        self.engine.set_rates(rates.reshape(epochs * a_epoch, -1, RATES))
+        return before
+
+    def _scheduled(self) -> Kept:
+        groups = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
+        return groups, [schedule.state_dict() for schedule in self.regime.schedules()]
+
+    def _reschedule(self, before: Kept, steps: int) -> None:
+        """Schedules and groups as they are after so many steps."""
+        groups, states = before
+        for group, kept in zip(self.optimizer.param_groups, groups, strict=True):
+            group.update(kept)
+        for schedule, state in zip(self.regime.schedules(), states, strict=True):
+            schedule.load_state_dict(state)
+        for step in range(1, steps + 1):
+            self.regime.after_batch()
+            if step % self.engine.steps_an_epoch == 0:
+                self.regime.after_epoch()
+
     # ---- to and from the model and the optimizer --------------------------------------------------
 
     def _load(self) -> None:
@@ -225,6 +276,4 @@ def source(batches: Batches) -> tuple[DataLoader | None, Array, Array]:
         return batches, X, y
     if isinstance(batches, list) and len(batches) == 1:
         return (None, *batches[0])
-    raise LoweringError(
-        "data that come batch by batch; a DataLoader over arrays, or (X, y), compiles"
-    )
+    raise LoweringError("data that come batch by batch; a DataLoader over arrays, or (X, y), compiles")

@@ -13,6 +13,7 @@ from ..checks import Array
 from ..layers import Module
 from ..losses import Loss
 from ..optim import Optimizer
+from .regime import Regime
 
 __all__ = ["Batches", "Block", "Engine", "Metrics", "NumpyEngine", "evaluate"]
 
@@ -65,7 +66,9 @@ class NumpyEngine:
         optimizer: Optimizer,
         batches: Batches,
         metrics: Metrics,
+        regime: Regime | None = None,
     ) -> None:
+        self.regime = regime or Regime()
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
         self.batches, self.metrics = batches, metrics
         # What model and optimizer held at the last finite loss.
@@ -90,7 +93,9 @@ class NumpyEngine:
                 measured[name].append(float(metric(prediction, target)))
             self.last_good = _Held(self.optimizer)
             self.model.backward(self.loss_fn.backward())
+            self.regime.clip(self.optimizer)
             self.optimizer.step()
+            self.regime.after_batch()
         if diverged is None and not losses:
             raise ValueError("fit got data without a single batch")
         if diverged is not None:
