@@ -49,7 +49,9 @@ Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
 LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
 BatchSize = Annotated[int, typer.Option(help="Points in a step.")]
 Hidden = Annotated[int, typer.Option(help="Units in the hidden layer.")]
-FullBatch = Annotated[int | None, typer.Option("--batch-size", help="Points in a step; without it, all of them.")]
+FullBatch = Annotated[
+    int | None, typer.Option("--batch-size", help="Points in a step; without it, all of them.")
+]
 Play = Annotated[bool, typer.Option("--play", help="Try what the tutorial asks you to try: many runs.")]
 Seed = Annotated[int, typer.Option(help="Seeds all that is random: weights and batches.")]
 DType = Annotated[str, typer.Option(help="float32 or float64.")]
