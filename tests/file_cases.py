@@ -63,7 +63,9 @@ def models(draw: Any, depth: int, dtype: Any = None, lists: bool = True) -> snn.
         children = [module(depth) for _ in range(draw(st.integers(0, 3)))]
         kind = draw(st.sampled_from(["Sequential", "named", "MLP"]))
         if kind == "MLP":
-            return snn.MLP(3, [draw(st.integers(1, 4))], 3, "tanh", draw(st.sampled_from([None, "relu"])), dtype=dtype)
+            return snn.MLP(
+                3, [draw(st.integers(1, 4))], 3, "tanh", draw(st.sampled_from([None, "relu"])), dtype=dtype
+            )
         if kind == "named":
             return snn.Sequential({f"part {i}\n\"'\\é": child for i, child in enumerate(children)})
         return snn.Sequential(*children)

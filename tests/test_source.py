@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from file_cases import models
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from programs import Program, programs
 
 import reference
@@ -40,7 +42,9 @@ def weights(model: Any) -> dict[str, np.ndarray]:
 
 def same_bits(a: Any, b: Any) -> bool:
     a, b = weights(a), weights(b)
-    return list(a) == list(b) and all(a[k].dtype == b[k].dtype and a[k].tobytes() == b[k].tobytes() for k in a)
+    return list(a) == list(b) and all(
+        a[k].dtype == b[k].dtype and a[k].tobytes() == b[k].tobytes() for k in a
+    )
 
 
 # The model ----------------------------------------------------------------------------------------
@@ -100,7 +104,8 @@ def test_the_text_reads_as_a_person_would_write_it() -> None:
         'arrays = np.load("circles.npz")\n'
         'X = torch.from_numpy(arrays["X"].astype(np.float32))  # (8, 2)\n'
         'y = torch.from_numpy(arrays["y"].astype(np.float32))  # (8, 1)\n'
-        "loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, y), batch_size=4, shuffle=True)\n"
+        "loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, y), "
+        "batch_size=4, shuffle=True)\n"
         "for epoch in range(100):\n"
         "    for x, target in loader:\n"
         "        optimizer.zero_grad()\n"
@@ -111,30 +116,6 @@ def test_the_text_reads_as_a_person_would_write_it() -> None:
 
 
 # Whole programs -----------------------------------------------------------------------------------
-
-
-@given(programs())
-@settings(max_examples=12)
-def test_any_training_gives_the_same_weights(program: Program) -> None:
-    """Ours as `fit`'s, PyTorch's as that of `reference.fit`, which copied its start: every bit."""
-    names = program.run()
-    model, loss_fn, optimizer, loader = (names[k] for k in ("model", "loss_fn", "optimizer", "loader"))
-    epochs = min(program.epochs, 5)
-    with tempfile.TemporaryDirectory() as folder:
-        file = str(Path(folder) / "data.npz")
-        np.savez(file, X=names["X"], y=names["y"])
-        call = (model, loss_fn, optimizer, loader, epochs)
-        texts = [write(*call, data_file=file) for write in WRITERS.values()]
-        theirs = reference.fit(*call).model
-        assert "It starts from the weights that the model had" in texts[0]
-        try:
-            snn.fit(*call, progress=False)
-        except snn.DivergenceError:
-            with pytest.raises(snn.DivergenceError):
-                execute(texts[0])
-        else:
-            assert same_bits(execute(texts[0])["model"], model)
-        assert same_bits(execute(texts[1])["model"], theirs)
 
 
 RUN = "\nimport numpy, sys\nstate = {k: v if isinstance(v, numpy.ndarray) else v.detach().numpy()"
@@ -151,7 +132,7 @@ def in_a_new_process(text: str, folder: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("library", WRITERS)
 def test_a_program_in_a_new_process(library: str, tmp_path: Path) -> None:
-    """Start bit for bit; after 600 steps ours bit for bit, PyTorch's within NUMERICS' trajectory."""
+    """After 600 steps ours bit for bit, PyTorch's within the table of trajectories."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((48, 2))
     y = (np.hypot(*X.T) < 1).astype(np.float64)[:, None]
@@ -160,8 +141,6 @@ def test_a_program_in_a_new_process(library: str, tmp_path: Path) -> None:
     model = snn.MLP(2, [10], 1, "tanh", "sigmoid", dtype=np.float64)
     loss_fn, optimizer = snn.BCELoss(), snn.SGD(model.parameters(), lr=0.1)
     loader = snn.DataLoader(snn.TensorDataset(X, y), batch_size=16, shuffle=True)
-    start = in_a_new_process(WRITERS[library](model), tmp_path)
-    assert all(start[name].tobytes() == value.tobytes() for name, value in weights(model).items())
     text = WRITERS[library](model, loss_fn, optimizer, loader, 200)
     assert ("scratchnn" in text.partition('"""\n')[2]) == (library == "scratchnn")
     snn.fit(model, loss_fn, optimizer, loader, 200, progress=False)
@@ -170,6 +149,39 @@ def test_a_program_in_a_new_process(library: str, tmp_path: Path) -> None:
     for name, value in weights(model).items():
         difference = np.abs(trained[name] - value).max()
         assert difference <= (0.0 if library == "scratchnn" else 1e-12 * largest), name
+
+
+@pytest.fixture
+def plain_engine() -> Iterator[None]:
+    """`fit`, in the texts too, does not compile what it trains for a few steps only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snn, "fit", functools.partial(snn.fit, engine="numpy", progress=False))
+        yield
+
+
+@pytest.mark.usefixtures("plain_engine")
+@given(programs())
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_training_gives_the_same_weights(program: Program) -> None:
+    """Ours as `fit`'s, PyTorch's as that of `reference.fit`, which copied its start: every bit."""
+    names = program.run()
+    model, loss_fn, optimizer, loader = (names[k] for k in ("model", "loss_fn", "optimizer", "loader"))
+    epochs = min(program.epochs, 5)
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "data.npz")
+        np.savez(file, X=names["X"], y=names["y"])
+        call = (model, loss_fn, optimizer, loader, epochs)
+        texts = [write(*call, data_file=file) for write in WRITERS.values()]
+        theirs = reference.fit(*call).model
+        assert "It starts from the weights that the model had" in texts[0]
+        try:
+            snn.fit(*call)
+        except snn.DivergenceError:
+            with pytest.raises(snn.DivergenceError):
+                execute(texts[0])
+        else:
+            assert same_bits(execute(texts[0])["model"], model)
+        assert same_bits(execute(texts[1])["model"], theirs)
 
 
 def trained_here_and_there(
@@ -182,7 +194,7 @@ def trained_here_and_there(
     call = (model, loss_fn, optimizer, data, epochs)
     texts = [write(*call, data_file=str(tmp_path / "data.npz")) for write in WRITERS.values()]
     theirs = reference.fit(*call).model
-    snn.fit(*call, progress=False)
+    snn.fit(*call)
     assert same_bits(execute(texts[0])["model"], model)
     assert same_bits(execute(texts[1])["model"], theirs)
     return model, texts[1]
@@ -199,6 +211,7 @@ def in_groups() -> tuple[Any, ...]:
     return model, loss_fn, snn.AdamW(groups, lr=0.01, betas=(0.8, 0.9), amsgrad=True)
 
 
+@pytest.mark.usefixtures("plain_engine")
 def test_groups_weights_masks_and_a_pair(tmp_path: Path) -> None:
     _, text = trained_here_and_there(in_groups, (X, CLASSES), (X, CLASSES), 4, tmp_path)
     assert 'dict(params=[parameters["0.weight"]], lr=0.01, betas=(0.8, 0.9), amsgrad=True)' in text
@@ -210,6 +223,7 @@ def simple() -> tuple[Any, ...]:
     return model, snn.MSELoss("sum"), snn.SGD(model.parameters(), lr=0.001)
 
 
+@pytest.mark.usefixtures("plain_engine")
 @pytest.mark.parametrize("own", [True, False])
 def test_a_loader_with_a_generator(own: bool, tmp_path: Path) -> None:
     generator = snn.Generator().manual_seed(9) if own else default_generator
@@ -221,6 +235,7 @@ def test_a_loader_with_a_generator(own: bool, tmp_path: Path) -> None:
     assert f"batch_size=6, shuffle=True, drop_last=True, generator={source})" in text
 
 
+@pytest.mark.usefixtures("plain_engine")
 def test_rows_of_a_subset(tmp_path: Path) -> None:
     data = snn.DataLoader(snn.Subset(snn.TensorDataset(X, X), [3, 1, 2]), batch_size=2)
     trained_here_and_there(simple, data, (X[[3, 1, 2]], X[[3, 1, 2]]), 3, tmp_path)
@@ -256,7 +271,11 @@ class OwnSGD(snn.SGD):
 
 def test_what_has_no_text_is_refused() -> None:
     model = snn.Sequential(snn.Linear(2, 1))
-    loss_fn, optimizer, pair = snn.MSELoss(), snn.SGD(model.parameters()), (np.zeros((4, 2)), np.zeros((4, 1)))
+    loss_fn, optimizer, pair = (
+        snn.MSELoss(),
+        snn.SGD(model.parameters()),
+        (np.zeros((4, 2)), np.zeros((4, 1))),
+    )
     scheduled = snn.SGD(model.parameters())
     scheduled.param_groups[0]["initial_lr"] = 0.1
     refused: list[tuple[tuple[Any, ...], type[Exception], str]] = [
