@@ -93,10 +93,11 @@ def page(errors: Errors, count: int) -> str:
     lines = [
         "# How accurate is float32 here?",
         "",
-        f"{count} random networks: 0 to 6 hidden layers of 1 to 64 units, every activation, every loss. Each is",
-        "run in float32 by scratchnn and by PyTorch, from the same weights and inputs, and compared with the",
-        "truth: the same network in float64. An error is the largest difference, in units of rounding",
-        "(eps = 1.2e-7) of the largest value: of the prediction, and of all gradients of a network together.",
+        f"{count} random networks: 0 to 6 hidden layers of 1 to 64 units, every activation, every loss.",
+        "Each is run in float32 by scratchnn and by PyTorch, from the same weights and inputs, and",
+        "compared with the truth: the same network in float64. An error is the largest difference, in",
+        "units of rounding (eps = 1.2e-7) of the largest value: of the prediction, and of all gradients of",
+        "a network together.",
         "",
         "| error, in eps | median | 90 % | 99 % | worst |",
         "|---|---|---|---|---|",
@@ -118,8 +119,8 @@ def page(errors: Errors, count: int) -> str:
         lines.append(f"| {part} | {' | '.join(cells)} | {100 * share:.1f} % |")
     lines += [
         "",
-        "On one input, one of two programs is luckier with its roundings than the other, so the ratio spreads",
-        "to both sides of 1; what must not happen is that ours is the larger one as a rule.",
+        "On one input, one of two programs is luckier with its roundings than the other, so the ratio",
+        "spreads to both sides of 1; what must not happen is that ours is the larger one as a rule.",
         "`tests/test_accuracy.py` holds the distribution: at the median, at 90 % and at 99 % our error is at",
         "most 1.5 times PyTorch's.",
         "",
