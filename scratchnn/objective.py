@@ -57,11 +57,6 @@ class Objective(Loss):
         self._saved, self._shape = (terms, row_weights, share), ()
         return loss + share * self._penalty() if self.alpha else loss
 
-    def loss(self, prediction: Any, target: Any) -> float:
-        """The same without the penalty."""
-        y, row_weights = self._split(target, len(prediction), prediction.dtype)
-        return float(self.scale * F.row_mean(np.asarray(self.base(prediction, y)), row_weights))
-
     def backward(self, dloss: Any = 1) -> Array:
         """dL/dprediction for the last call; the weights get the penalty's gradient."""
         if self._saved is None:

@@ -105,10 +105,3 @@ def test_a_row_of_weight_two_is_a_row_twice(name: str, engine: str) -> None:
 def test_backward_comes_after_forward() -> None:
     with pytest.raises(RuntimeError, match="before forward"):
         Objective(snn.MSELoss()).backward()
-
-
-def test_without_the_penalty() -> None:
-    model, objective, X, target, _ = program("mse", True)
-    bare = Objective(snn.MSELoss(), (), 0.0, 0.5, True)
-    assert objective.loss(model(X), target) == bare(model(X), target)
-    assert objective(model(X), target) > bare(model(X), target)

@@ -1,0 +1,335 @@
+"""What classifier and regressor share: the course of a fit, and what it leaves behind."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import assert_all_finite, check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from ..checks import Array
+from ..history import History
+from ..layers import Dropout, Linear, Sequential
+from ..objective import Objective
+from ..optim import SGD, Adam, Optimizer
+from ..random import Generator
+from ..train.fit import FitState, run_epochs
+from ..train.progress import progress_bar
+from .network import LINKS, Head, make_network, per_layer, through
+from .parameters import check_parameters, widths_of
+from .training import Orders, Rows, make_engine
+from .watch import Watch
+
+__all__ = ["BaseMLP"]
+
+BATCH_SIZE = 200  # batch_size="auto"
+SMALL = 500  # rows that dtype="auto" trains on in float64
+
+
+@dataclass
+class Data:
+    """Rows, what is wanted of each, and what each counts (None: 1)."""
+
+    X: Array
+    target: Array
+    weight: Array | None = None
+
+    def of(self, rows: Array) -> Data:
+        """Some of the rows."""
+        return Data(self.X[rows], self.target[rows], None if self.weight is None else self.weight[rows])
+
+    def packed(self, objective: Objective) -> Array:
+        """Targets as the objective takes them."""
+        if self.weight is None:
+            return objective.convert_target(self.target, self.X.dtype)
+        return objective.convert_target(np.column_stack([self.target, self.weight]), self.X.dtype)
+
+
+class BaseMLP(BaseEstimator):  # type: ignore[misc]
+    """The course of a fit. A subclass says what targets are."""
+
+    _dtype: np.dtype[Any]
+
+    # ---- what a subclass says -------------------------------------------------------------------
+
+    def _learn_targets(self, y: Any) -> None:
+        """Before the first fit: the classes, the number of outputs."""
+        raise NotImplementedError
+
+    def _encode(self, y: Any) -> Array:
+        """y as the loss takes it: class indices (N,), or numbers (N, M)."""
+        raise NotImplementedError
+
+    def _make_head(self) -> Head:
+        raise NotImplementedError
+
+    def _score_output(self, output: Array, data: Data) -> float:
+        """What early stopping watches, from the network's linked output: accuracy, or R2."""
+        raise NotImplementedError
+
+    def _row_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
+        return sample_weight
+
+    def _strata(self, target: Array) -> Array | None:
+        return None
+
+    # ---- fit ------------------------------------------------------------------------------------
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, incremental: bool) -> Self:
+        check_parameters(self)
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        first = not hasattr(self, "model_") or not (self.warm_start or incremental)
+        data = self._data(X, y, sample_weight, first, incremental)
+        if (X_val is None) != (y_val is None):
+            raise ValueError("fit got one of X_val and y_val; give it both, or neither")
+        if first:
+            self._start(data.X.shape[1])
+        held_out = None
+        if X_val is not None:
+            X_val, y_val = self._validated(X_val, y_val, False)
+            held_out = Data(X_val, self._encode(y_val))
+        elif self.early_stopping and self.solver != "lbfgs":
+            data, held_out = self._split(data)
+        if self.solver == "lbfgs":
+            self._minimise(data)
+        else:
+            self._train(data, held_out, incremental)
+        return self
+
+    def _data(self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool) -> Data:
+        X, y = self._validated(X, y, first)
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+        if (first and not incremental) or (first and not hasattr(self, "classes_")):
+            self._learn_targets(y)
+        weight = self._row_weights(y, weight)
+        data = Data(X, self._encode(y), weight)
+        if weight is None:
+            return data
+        if (weight < 0).any() or not (weight > 0).any():
+            raise ValueError(
+                f"{type(self).__name__} got weights of rows that are negative, or all zero; "
+                "they must be at least 0, and some above"
+            )
+        # A row that counts nothing is no row.
+        return data if (weight > 0).all() else data.of(np.flatnonzero(weight))
+
+    def _validated(self, X: Any, y: Any, first: bool) -> tuple[Array, Any]:
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            reset=first,
+            accept_sparse=("csr", "csc"),
+            dtype=(np.float64, np.float32) if first else self._dtype,
+            multi_output=True,
+            y_numeric=self._numeric_targets,
+        )
+        if first:
+            self._dtype = np.dtype(self.dtype if self.dtype != "auto" else _dtype_for(X))
+            with np.errstate(over="ignore"):
+                X = X.astype(self._dtype, copy=False)
+            assert_all_finite(X, input_name="X")
+        return _dense(X), y
+
+    def _start(self, features: int) -> None:
+        """A new network, with all that a run counts and draws at its beginning."""
+        owner, widths = type(self).__name__, widths_of(self)
+        self._head = self._make_head()
+        self.out_activation_ = self._head.out_activation
+        self.n_layers_ = len(widths) + 2
+        self._random_state = check_random_state(self.random_state)
+        self.model_: Sequential = make_network(
+            owner,
+            [features, *widths, self.n_outputs_],
+            per_layer(owner, "activation", self.activation, len(widths)),
+            per_layer(owner, "dropout", self.dropout, len(widths)),
+            self._head.ends,
+            self._dtype,
+            self._random_state,
+        ).eval()
+        self._dropout_generator: Generator | None = None
+        if any(isinstance(module, Dropout) for module in self.model_.modules()):
+            seed = int(self._random_state.randint(np.iinfo(np.int32).max))
+            self._dropout_generator = Generator().manual_seed(seed)
+        self._optimizer: Optimizer | None = None
+        self._orders: Orders | None = None
+        self._split_state: Any = None
+        self._watch = Watch()
+        self.t_ = 0
+        self.loss_curve_: list[float] = []
+        self.validation_loss_curve_: list[float] = []
+
+    def _split(self, data: Data) -> tuple[Data, Data]:
+        """Rows to train on, rows for validation: scikit-learn's of this seed; the same in later fits."""
+        state = self._random_state
+        if self._split_state is None:
+            self._split_state = state.get_state()
+        else:
+            state = np.random.RandomState()
+            state.set_state(self._split_state)
+        rows = np.arange(len(data.X))
+        train, held_out = train_test_split(
+            rows, test_size=self.validation_fraction, random_state=state, stratify=self._strata(data.target)
+        )
+        if len(held_out) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        return data.of(train), data.of(held_out)
+
+    # ---- training -------------------------------------------------------------------------------
+
+    def _objective(self, weighted: bool, alpha: float) -> Objective:
+        scale = 1 / self.n_outputs_ if self._head.scale is None else self._head.scale
+        weights = [layer.weight for layer in self._linear_layers()]
+        return Objective(self._head.base, weights if alpha else (), alpha, scale, weighted)
+
+    def _make_optimizer(self) -> Optimizer:
+        parameters, rate = self.model_.parameters(), float(self.learning_rate_init)
+        if self.solver == "sgd":
+            nesterov = bool(self.nesterovs_momentum) and self.momentum > 0
+            return SGD(parameters, rate, float(self.momentum), nesterov=nesterov)
+        return Adam(parameters, rate, (float(self.beta_1), float(self.beta_2)), float(self.epsilon))
+
+    def _batch(self, rows: int) -> int:
+        if isinstance(self.batch_size, str):
+            return min(BATCH_SIZE, rows)
+        if self.batch_size > rows:
+            warnings.warn(
+                f"Got `batch_size` {self.batch_size} for {rows} rows. It is going to be clipped",
+                stacklevel=5,
+            )
+        return int(min(self.batch_size, rows))
+
+    def _train(self, data: Data, held_out: Data | None, incremental: bool) -> None:
+        rows = len(data.X)
+        batch = self._batch(rows)
+        if self._orders is None or (len(self._orders.order), self._orders.shuffle) != (rows, self.shuffle):
+            self._orders = Orders(rows, self.shuffle, self._random_state)
+        if self._optimizer is None:
+            self._optimizer = self._make_optimizer()
+        self._watch.begin(self, self._optimizer)
+        objective = self._objective(data.weight is not None, float(self.alpha))
+        runner, self.engine_, self.engine_reason_ = make_engine(
+            self.engine,
+            self.model_,
+            objective,
+            self._optimizer,
+            Rows(data.X, data.packed(objective), batch, self._orders),
+            self._dropout_generator,
+        )
+        epochs = 1 if incremental else self.max_iter
+        state = FitState(self.model_, objective, self._optimizer, History(), epochs)
+        self.n_iter_ = 0
+        try:
+            with progress_bar(self.verbose == "bar", state) as show, np.errstate(all="ignore"):
+                self._run(runner, state, rows, held_out, show)
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        finally:
+            self.model_.eval()
+            self.model_.zero_grad()
+        self._watch.leave(self)
+        if self.n_iter_ == epochs and not state.stop and not incremental:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization hasn't "
+                "converged yet.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _run(self, runner: Any, state: FitState, rows: int, held_out: Data | None, show: Any) -> None:
+        """Blocks of epochs: within one, nothing can stop the run or change it."""
+        epochs = state.epochs
+        judge = None if held_out is None else self._objective(held_out.weight is not None, 0.0)
+        while state.epoch < epochs and not state.stop:
+            ahead = self._watch.epochs_ahead(self) if judge is None else 1
+            state.epochs = int(min(epochs, state.epoch + ahead))
+            self.model_.train()
+            run_epochs(runner, state, None, {}, (), show)
+            for loss in state.history.train_loss[self.n_iter_ :]:
+                self.n_iter_ += 1
+                self.t_ += rows
+                self.loss_ = loss
+                self.loss_curve_.append(loss)
+                score = None
+                if judge is not None and held_out is not None:
+                    output = through(self.model_.eval(), held_out.X)
+                    self.validation_loss_curve_.append(float(judge(output, held_out.packed(judge))))
+                    score = self._score_output(LINKS[self._head.link](output), held_out)
+                state.stop = self._watch.after_epoch(self, state.optimizer, score)
+
+    def _minimise(self, data: Data) -> None:
+        from .lbfgs import minimise
+
+        self.engine_, self.engine_reason_ = "numpy", "solver='lbfgs' calls SciPy's minimiser"
+        objective = self._objective(data.weight is not None, float(self.alpha))
+        self.n_iter_, self.loss_ = minimise(self, self.model_, objective, data.X, data.packed(objective))
+
+    # ---- what a fit leaves ----------------------------------------------------------------------
+
+    def _linear_layers(self) -> list[Linear]:
+        if "model_" not in vars(self):
+            raise AttributeError(f"{type(self).__name__} has no weights before it is fitted")
+        return [module for module in self.model_ if isinstance(module, Linear)]
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """The weights of each layer, (fan_in, fan_out): views, so that writing into them counts."""
+        return [layer.weight.data.T for layer in self._linear_layers()]
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """The biases of each layer, (fan_out,): views."""
+        return [layer.bias.data for layer in self._linear_layers() if layer.bias is not None]
+
+    def _inputs(self, X: Any) -> Array:
+        check_is_fitted(self, "model_")
+        return _dense(validate_data(self, X, reset=False, accept_sparse=("csr", "csc"), dtype=self._dtype))
+
+    def _output(self, X: Any) -> Array:
+        """(N, M) what the network answers, linked."""
+        inputs = self._inputs(X)
+        return LINKS[self._head.link](through(self.model_, inputs))
+
+    def hidden_activations(self, X: Any) -> list[Array]:
+        """What each hidden layer answers, after its activation: one array (N, width) for each.
+
+        Args:
+            X: (N, D) as for `predict`.
+        """
+        x, answers = self._inputs(X), []
+        modules = list(self.model_)
+        starts = [i for i, module in enumerate(modules) if isinstance(module, Linear)]
+        for start, stop in itertools.pairwise(starts):
+            x = through(modules[start:stop], x)
+            answers.append(x)
+        return answers
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "model_" in vars(self)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _dtype_for(X: Any) -> type:
+    """Twice the digits where they cost nothing."""
+    return np.float64 if X.dtype == np.float64 and X.shape[0] <= SMALL else np.float32
+
+
+def _dense(X: Any) -> Array:
+    return np.ascontiguousarray(X.toarray() if sparse.issparse(X) else X)
