@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         section = measure(question, settings)
         document["sections"][question] = section
         path.write_text(json.dumps(document, indent=1) + "\n")
-        show(question, section["results"])
+        show(question, section["results"], settings.clock)
         untrained += sum(r["status"] == "untrained" for r in section["results"])
     for written in (path, *draw(document["sections"], options.out)):
         print(written)
@@ -57,14 +57,14 @@ def measure(question: str, settings: Settings) -> dict[str, Any]:
     results = import_module(f".{question}", __package__).measure(settings)
     return {
         "when": when,
-        "command": f"python -m benchmarks {question}" + (" --quick" if settings.quick else ""),
+        "command": " ".join(["python -m benchmarks", question, *_changed(settings)]),
         "settings": asdict(settings),
         "machine": machine,
         "results": [result.as_dict() for result in results],
     }
 
 
-def show(question: str, results: list[dict[str, Any]]) -> None:
+def show(question: str, results: list[dict[str, Any]], clock: str = "wall") -> None:
     """Print the tables, the goals and the reasons."""
     print(f"\n{TITLES[question]}")
     for table in tables(question, results):
@@ -77,10 +77,15 @@ def show(question: str, results: list[dict[str, Any]]) -> None:
     for line in skipped(results):
         print(f"  left out: {line}")
     waited = busy(results)
-    if waited:
+    if waited and clock == "wall":
         print(
             f"  {waited} of {len(results)} waited for a core, beside other programs: take no figure from here"
         )
+
+
+def _changed(settings: Settings) -> list[str]:
+    """The options that matter to what a figure means, where they are not the usual ones."""
+    return ["--quick"] * settings.quick + ["--clock cpu"] * (settings.clock == "cpu")
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -93,7 +98,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    settings = QUICK if options.quick else Settings()
+    settings = replace(QUICK if options.quick else Settings(), clock=options.clock)
     if options.repeats is not None:
         settings = replace(settings, repeats=options.repeats)
     if options.seconds is not None:
@@ -115,6 +120,12 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seconds", type=_positive(float), help=f"of one timed run, about ({Settings.seconds})"
+    )
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="wall, or cpu: processor time of all threads, for a machine that others use too (wall)",
     )
     parser.add_argument("--peers", type=_peers, help=f"only these, with commas between: {', '.join(PEERS)}")
     parser.add_argument("--out", type=Path, default=Path("benchmarks-out"), help="folder (benchmarks-out)")

@@ -28,12 +28,14 @@ class Settings:
         repeats: timed runs of every peer. seconds: about how long one lasts (never longer than the
             study's own run, so that what a call costs once is spread as it is in use).
         peers: the keys to measure, or None for all. quick: shortened beyond use, for tests.
+        clock: "wall", or "cpu": processor time of all threads, for a machine that others use too.
     """
 
     repeats: int = 7
     seconds: float = 0.3
     peers: tuple[str, ...] | None = None
     quick: bool = False
+    clock: str = "wall"
 
     def wants(self, key: str) -> bool:
         return self.peers is None or key in self.peers
@@ -149,7 +151,8 @@ class Team:
         for _ in range(self.settings.repeats):
             for worker, result in timed:
                 run = worker.run(result.epochs)
-                result.runs.append(1e6 * run.seconds / (result.steps * networks))
+                seconds = run.seconds if self.settings.clock == "wall" else run.cpu_seconds
+                result.runs.append(1e6 * seconds / (result.steps * networks))
                 cores.setdefault(result.peer, []).append(run.cpu_seconds / run.seconds)
         for _, result in timed:
             result.microseconds = statistics.median(result.runs)
