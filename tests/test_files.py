@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 from file_cases import LEAVES, equal_models, models, raw_file
+from guide import run_blocks
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -126,6 +128,16 @@ def test_pytorch_reads_the_weights_and_we_read_pytorchs(tmp_path: Path) -> None:
     assert np.array_equal(model[0].weight.data, other[0].weight.detach().float().numpy())
     with pytest.raises(FileFormatError, match="holds no scratchnn model; for weights alone pass load"):
         snn.load(tmp_path / "theirs")
+
+
+def test_pytorch_reads_a_layer_that_stands_twice(tmp_path: Path) -> None:
+    linear = snn.Linear(2, 2)
+    model = snn.Sequential(linear, snn.ReLU(), linear)
+    snn.save(model, tmp_path / "model")
+    theirs = twin(snn.Sequential(one := snn.Linear(2, 2), snn.ReLU(), one))
+    theirs.load_state_dict(safetensors.torch.load_file(tmp_path / "model"))
+    assert theirs[0] is theirs[2]
+    assert np.array_equal(theirs[0].weight.detach().numpy(), linear.weight.data)
 
 
 # A Module of one's own ----------------------------------------------------------------------------
@@ -610,3 +622,12 @@ def test_importing_scratchnn_loads_none_of_it() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "['scratchnn.files']"
+
+
+def test_the_guide_runs_and_shows_what_it_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snn, "fit", functools.partial(snn.fit, engine="numpy"))  # too short to compile
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "files.md").read_text()
+    assert text.count("```python") == 6
+    ((block, output),) = run_blocks(text, tmp_path)
+    assert output.strip() == block.group(2).strip()
