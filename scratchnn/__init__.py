@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import functional, init, lr_scheduler
+from .callbacks import EarlyStopping, ModelCheckpoint
 from .clipping import clip_grad_norm_, clip_grad_value_
 from .data import DataLoader, Subset, TensorDataset, random_split
 from .doctor import diagnose
@@ -75,6 +76,7 @@ __all__ = [
     "DataLoader",
     "DivergenceError",
     "Dropout",
+    "EarlyStopping",
     "ExponentialLR",
     "FitState",
     "Generator",
@@ -92,6 +94,7 @@ __all__ = [
     "MLPRegressor",
     "MSELoss",
     "Many",
+    "ModelCheckpoint",
     "Module",
     "ModuleList",
     "MultiStepLR",

@@ -88,7 +88,8 @@ class OneCycleLR(LRScheduler):
             if t <= phase["end_step"] or phase is self._schedule_phases[-1]:
                 break
             start = phase["end_step"]
-        done = (t - start) / (phase["end_step"] - start)
+        length = phase["end_step"] - start
+        done = (t - start) / length if length else 1.0  # torch divides by zero: a way up of no steps is up
         rates = []
         for group in self.optimizer.param_groups:
             rates.append(self._between(group[phase["start_lr"]], group[phase["end_lr"]], done))
