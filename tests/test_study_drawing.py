@@ -162,8 +162,7 @@ def test_a_setting_that_cannot_work_is_refused(setting):
 def test_the_run_is_this_program_in_torch(short):
     """Written in torch alone: the same weights, losses and validation after two epochs."""
     stream = snn.Generator().manual_seed(0)
-    inside = regions.drawing("blob")
-    sets = [regions.sample(inside, count, stream) for count in (5000, 1000, 10_000)]
+    sets = [regions.sample(regions.drawing("blob"), count, stream) for count in (5000, 1000, 10_000)]
     (x, y), (x_val, y_val), (x_test, y_test) = [tuple(map(torch.from_numpy, each)) for each in sets]
     torch.manual_seed(0)
     model = torch.nn.Sequential(
@@ -285,7 +284,9 @@ def test_going_on_from_another_place_is_not_the_same_run(monkeypatch):
     assert result.numbers["results"]["play"]["longer"]["identical"] is False
 
 
-def test_ctrl_c_stops_within_a_second_and_keeps_the_pictures(tmp_path):
+def test_ctrl_c_stops_within_a_second_and_keeps_the_pictures(
+    short, tmp_path
+):  # `short`: kernels are compiled
     arguments = ["study", "drawing", "--epochs", "1000000", "--no-reference", "--out", str(tmp_path)]
     process = subprocess.Popen(
         [sys.executable, "-m", "scratchnn.cli", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL

@@ -176,7 +176,7 @@ def test_a_setting_that_cannot_work_is_refused(setting):
         rings.run(**setting, quiet=True)
 
 
-def test_ctrl_c_while_many_networks_train(tmp_path):
+def test_ctrl_c_while_many_networks_train(short, tmp_path):  # `short`: kernels are compiled
     arguments = ["study", "rings", "--play", "--no-reference", "--out", str(tmp_path)]
     process = subprocess.Popen(
         [sys.executable, "-m", "scratchnn.cli", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL

@@ -5,6 +5,9 @@ picture, and answers with the probability of ink. Each hidden unit with sigmoid 
 straight line; the output adds four such steps up, and takes a fifth sigmoid of the sum. So four units can
 draw a blob with soft edges, and little more: a finer outline needs more of them.
 
+`--image FILE.png` learns a picture of yours. What the tutorial says to try stands in drawing_play.py, and
+`--play` tries it.
+
 N is the number of points, H of hidden units.
 """
 
@@ -26,6 +29,19 @@ CLASSES = ("ground", "ink")
 TRAINING, VALIDATION, TEST = 5000, 1000, 10_000  # points
 
 Data = tuple[Array, Array, Array, Array, Array, Array]  # x, y to train on, to watch, for the test
+
+
+def data(inside: Array, seed: int = 0, dtype: Any = np.float32) -> Data:
+    """Random points of a drawing: 5000 to learn from, 1000 to watch the training, 10,000 for the test.
+
+    Returns:
+        x, y, x_val, y_val, x_test, y_test: x (N, 2) from 0 to 1, y (N, 1) with 1 for ink.
+    """
+    stream = snn.Generator().manual_seed(seed)
+    x, y = sample(inside, TRAINING, stream, dtype)
+    x_val, y_val = sample(inside, VALIDATION, stream, dtype)
+    x_test, y_test = sample(inside, TEST, stream, dtype)
+    return x, y, x_val, y_val, x_test, y_test
 
 
 def network(
@@ -96,10 +112,7 @@ def run(
     )
 
     # The data: points of the picture, drawn from a stream of their own.
-    stream = snn.Generator().manual_seed(seed)
-    x, y = sample(inside, TRAINING, stream, lesson.dtype)
-    x_val, y_val = sample(inside, VALIDATION, stream, lesson.dtype)
-    x_test, y_test = sample(inside, TEST, stream, lesson.dtype)
+    x, y, x_val, y_val, x_test, y_test = points = data(inside, seed, lesson.dtype)
     steps = -(-TRAINING // batch_size)
     lesson.title(f"Drawing: learn {subject} from points of it")
     lesson.fact("data", f"{TRAINING:,} points to train, {VALIDATION:,} to validate, {TEST:,} to test")
@@ -122,8 +135,8 @@ def run(
     history = lesson.train(model, snn.BCELoss(), optimizer, loader, validation=held_out, metrics=["accuracy"])
     here = snn.default_generator.get_state()  # where training longer goes on
     accuracy = {
-        name: float(np.mean((lesson.predict(points) > 0.5) == answers))
-        for name, points, answers in (
+        name: float(np.mean((lesson.predict(places) > 0.5) == answers))
+        for name, places, answers in (
             ("training", x, y),
             ("validation", x_val, y_val),
             ("test", x_test, y_test),
@@ -205,14 +218,13 @@ def run(
     if play:
         from . import drawing_play as things_to_try
 
-        data = x, y, x_val, y_val, x_test, y_test
         results["play"] = {
-            "linear": things_to_try.linear(lesson, data, lr, batch_size, hidden),
-            "widths": things_to_try.widths(lesson, data, lr, batch_size, seeds),
+            "linear": things_to_try.linear(lesson, points, lr, batch_size, hidden),
+            "widths": things_to_try.widths(lesson, points, lr, batch_size, seeds),
             "others": things_to_try.others(lesson, lr, batch_size),
-            "rates": things_to_try.rates(lesson, data, hidden, seeds),
+            "rates": things_to_try.rates(lesson, points, hidden, seeds),
             "longer": things_to_try.longer(
-                lesson, data, (model, optimizer, here), lr, batch_size, hidden, seeds
+                lesson, points, (model, optimizer, here), lr, batch_size, hidden, seeds
             ),
         }
     lesson.where_the_pictures_are()

@@ -14,9 +14,9 @@ import scratchnn as snn
 from scratchnn import plots
 from scratchnn.checks import Array
 
-from .drawing import CLASSES, TRAINING, Data, accuracy_of, network
+from .drawing import CLASSES, Data, accuracy_of, data, network
 from .lesson import Lesson
-from .regions import DRAWINGS, drawing, every_pixel, sample
+from .regions import DRAWINGS, drawing, every_pixel
 from .sweep import train_many
 
 __all__ = ["linear", "longer", "others", "rates", "widths"]
@@ -27,10 +27,10 @@ RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 BATCHES = (8, 24, 72, 216, 648)
 
 
-def linear(lesson: Lesson, data: Data, lr: float, batch_size: int, hidden: int) -> dict[str, Any]:
+def linear(lesson: Lesson, points: Data, lr: float, batch_size: int, hidden: int) -> dict[str, Any]:
     """The same network with hidden units that answer w . x + b and nothing else."""
     lesson.question("What if the hidden units are linear?")
-    x, y, _, _, x_test, y_test = data
+    x, y, _, _, x_test, y_test = points
     snn.manual_seed(lesson.seed)
     model: Any = network(hidden, lesson.dtype, snn.Identity)
     optimizer = snn.Adam(model.parameters(), lr=lr)
@@ -62,10 +62,10 @@ def linear(lesson: Lesson, data: Data, lr: float, batch_size: int, hidden: int) 
     return {"test_accuracy": right, "commoner_answer": guess, "weight": weight[0], "bias": bias[0]}
 
 
-def widths(lesson: Lesson, data: Data, lr: float, batch_size: int, seeds: int) -> dict[int, Any]:
+def widths(lesson: Lesson, points: Data, lr: float, batch_size: int, seeds: int) -> dict[int, Any]:
     """Test accuracy against the number of hidden units, many seeds each."""
     lesson.question(f"How many hidden units does the drawing need? 1 to 64, {seeds} seeds each")
-    x, y, _, _, x_test, y_test = data
+    x, y, _, _, x_test, y_test = points
     right: dict[int, list[float]] = {}
     for hidden in WIDTHS:
         trained = train_many(
@@ -123,8 +123,7 @@ def others(lesson: Lesson, lr: float, batch_size: int) -> dict[str, dict[str, fl
     right: dict[str, dict[str, float]] = {}
     for row, name in zip(grid, DRAWINGS, strict=True):
         inside = drawing(name)
-        stream = snn.Generator().manual_seed(lesson.seed)
-        x, y = sample(inside, TRAINING, stream, lesson.dtype)
+        x, y = data(inside, lesson.seed, lesson.dtype)[:2]
         drawn = []
         for hidden, epochs in tries:
             (trained,) = train_many(
@@ -163,10 +162,10 @@ def others(lesson: Lesson, lr: float, batch_size: int) -> dict[str, dict[str, fl
     return right
 
 
-def rates(lesson: Lesson, data: Data, hidden: int, seeds: int) -> dict[str, Any]:
+def rates(lesson: Lesson, points: Data, hidden: int, seeds: int) -> dict[str, Any]:
     """Test accuracy for each pair of learning rate and batch size."""
     lesson.question(f"Which learning rate, which batch size? {seeds} seeds each, {lesson.epochs} epochs")
-    x, y, _, _, x_test, y_test = data
+    x, y, _, _, x_test, y_test = points
     mean = np.zeros((len(RATES), len(BATCHES)))
     for row, rate in enumerate(RATES):
         for column, size in enumerate(BATCHES):
@@ -207,7 +206,7 @@ def rates(lesson: Lesson, data: Data, hidden: int, seeds: int) -> dict[str, Any]
 
 def longer(
     lesson: Lesson,
-    data: Data,
+    points: Data,
     stopped: tuple[snn.Module, snn.Optimizer, Array],
     lr: float,
     batch_size: int,
@@ -220,7 +219,7 @@ def longer(
         stopped: the trained model, its optimizer, and the random state in which the run left.
     """
     lesson.question("More epochs from where it stopped, or start over?")
-    x, y, x_val, y_val, x_test, y_test = data
+    x, y, x_val, y_val, x_test, y_test = points
     epochs = lesson.epochs
     loss_fn = snn.BCELoss()
 

@@ -32,7 +32,7 @@ COLORS = 192
 SHOWN = {  # the picture of each study in the gallery; the first one without an entry
     "moons": "side-by-side",
     "circles": "probability",
-    "drawing": "responses",
+    "drawing": "others",
     "rings": "regions",
     "sine": "thresholds",
 }

@@ -143,15 +143,8 @@ def _pixels(image: Any) -> tuple[Array, Array]:
         values = np.asarray(image, dtype=np.float64)
         low, high = values.min(), values.max()
         image = Image.fromarray(np.uint8(255 * (values - low) / max(high - low, 1e-300)))
-    whole = image.convert("RGBA")
-    alpha = whole.getchannel("A")
-    ground = Image.new("RGBA", whole.size, "white")
-    ground.alpha_composite(whole)
-    size = (SIDE, SIDE)
-    return tuple(  # type: ignore[return-value]
-        np.asarray(channel.resize(size, Image.Resampling.BOX), dtype=np.int64)
-        for channel in (ground.convert("L"), alpha)
-    )
+    whole = image.convert("RGBA").resize((SIDE, SIDE), Image.Resampling.BOX)
+    return np.asarray(whole.convert("L"), dtype=np.int64), np.asarray(whole.getchannel("A"), dtype=np.int64)
 
 
 def sample(
