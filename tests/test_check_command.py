@@ -127,6 +127,7 @@ def test_right_ones_end_with_0(file: str, capsys: Any, name: str) -> None:
         (["with_loss"], "sum-for-mean"),
         (["Right", "--loss", "Sum"], "sum-for-mean"),
         (["Wrong", "--loss", "MSELoss", "--method", "central"], "derivative-forgotten"),
+        (["Broken"], "no mistake of the catalogue fits.\n  the backward stopped with RuntimeError: not yet"),
         (["both"], "no mistake of the catalogue fits"),
     ],
 )
@@ -134,7 +135,6 @@ def test_wrong_ones_end_with_1_and_a_name(file: str, capsys: Any, arguments: lis
     code, out, err = run(capsys, f"{file}:{arguments[0]}", *arguments[1:])
     assert code == 1, out + err
     assert f"Diagnosis: {mistake}" in out
-    assert "FAIL" in out
     assert not err
 
 
@@ -154,7 +154,6 @@ def test_targets_suit_the_loss(file: str, loss: str) -> None:
         (["{file}:odd"], 2, 'it needs "subject"'),
         (["{file}:Right", "--input", "5,3"], 2, "write a shape such as 5x3"),
         (["{file}:Right", "--input", "5x9"], 1, "could not be checked: ValueError"),
-        (["{file}:Broken"], 1, "could not be checked: RuntimeError: not yet"),
         (["{file}:Right", "--loss", "NoSuchLoss"], 2, "there is no loss 'NoSuchLoss'"),
         (["{file}:Right", "--method", "magic"], 2, "must be one of auto"),
     ],

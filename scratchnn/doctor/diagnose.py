@@ -88,7 +88,7 @@ class Diagnosis:
 
 
 def _wrapped(text: str, indent: str = "  ") -> str:
-    text = text[0].upper() + text[1:] if indent == "  " else text
+    text = text[0].upper() + text[1:] if text.startswith(("each ", "every ")) else text
     return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
 
 
@@ -110,13 +110,46 @@ def diagnose(
     """
     with quietly():
         made = make_subject(subject, inputs, loss_fn, target)
+        made.backward = _Watched(made.backward)  # type: ignore[method-assign]
         try:
             measured = measure(made, method, None, SAMPLED_ENTRIES, seed)
             if not measured.report.passed and any(v.size > SAMPLED_ENTRIES for v in made.values):
                 measured = measure(made, method, None, MOST_ENTRIES, seed)
         except ShapeError as error:
             return _broken_shape(error)
+        except _BackwardError as error:
+            return _stopped(error)
         return _examine(made, measured)
+
+
+class _BackwardError(Exception):
+    """The user's backward raised; the cause says what."""
+
+
+class _Watched:
+    """A backward whose errors are told from those of the forward."""
+
+    def __init__(self, backward: Any) -> None:
+        self.method = backward
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self.method(*arguments)
+        except ShapeError:
+            raise
+        except Exception as error:
+            raise _BackwardError from error
+
+
+def _stopped(error: _BackwardError) -> Diagnosis:
+    cause = error.__cause__
+    text = f"{type(cause).__name__}: {cause}"
+    findings = []
+    # NumPy's two ways of saying that the inner lengths of a product differ.
+    if isinstance(cause, ValueError) and ("not aligned" in str(cause) or "matmul" in str(cause)):
+        sentence = "A product in the backward does not fit: a transpose is missing, or there is one too many."
+        findings.append(Finding("transpose", sentence, text))
+    return Diagnosis(None, findings, [f"the backward stopped with {text}"])
 
 
 def _broken_shape(error: ShapeError) -> Diagnosis:
@@ -179,6 +212,8 @@ def _search(
         return
     wildcards = {i for i, g in enumerate(given) if g is None} if case.parameters_after else set()
     for candidate in candidates(case):
+        if len(candidate.factors) > 1 and factors.proportional(truth, candidate.gradients):
+            continue  # a plain factor, which has a name of its own
         for factor in candidate.factors:
             gradients = [g * factor for g in candidate.gradients]
             if _explains(truth, gradients, given, wildcards):

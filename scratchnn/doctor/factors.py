@@ -12,7 +12,7 @@ from ..gradcheck.check import Measured
 from ..gradcheck.subject import Subject
 from .catalogue import CATALOGUE, Case
 
-__all__ = ["common_factor", "explain"]
+__all__ = ["common_factor", "explain", "proportional"]
 
 CLOSE = 1e-9
 
@@ -28,6 +28,11 @@ def common_factor(right: Array, wrong: Array) -> float | None:
     worst = float(np.abs(wrong - c * right).max())
     largest = max(float(np.abs(wrong).max()), float(np.abs(right).max()) * min(1.0, abs(c)))
     return c if worst <= CLOSE * largest or (c == 0 and not wrong.any()) else None
+
+
+def proportional(right: list[Array], wrong: list[Array]) -> bool:
+    """The two are the same up to one number for each tensor."""
+    return all(not r.any() or common_factor(r, w) is not None for r, w in zip(right, wrong, strict=True))
 
 
 def explain(

@@ -126,16 +126,16 @@ def broadcast(case: Case) -> Iterator[Candidate]:
             continue
         column, row = (n, 1), (n,)
         for i, j in ((0, 1), (1, 0)):
-            if isinstance(node.args[j], Node) and isinstance(node.args[i], Node):
-                continue  # two recorded values: a residual or a pairwise table, both meant
-            if shapes[i] == column and shapes[j] == row and not isinstance(node.args[j], Node):
-                meant = "the forward makes an (N, N) table of them; the backward is that of N differences"
-                yield from _rebroadcast(case, node, j, values[j].reshape(column), meant)
-            if {shapes[i], shapes[j]} == {row} and not isinstance(node.args[j], Node):
+            # Two recorded values are a residual or a pairwise table, both meant.
+            if isinstance(node.args[j], Node) or not isinstance(node.args[i], Node):
                 continue
-            if shapes[i] == shapes[j] == column and not isinstance(node.args[j], Node):
+            if {shapes[i], shapes[j]} == {column, row}:
+                meant = "the forward makes an (N, N) table of them; the backward is that of N differences"
+                yield from _rebroadcast(case, node, j, values[j].reshape(shapes[i]), meant)
+            elif shapes[i] == shapes[j] and shapes[i] in (column, row):
+                other = row if shapes[i] == column else column
                 made = "the backward makes an (N, N) table of differences that the forward does not"
-                yield from _rebroadcast(case, node, j, values[j].reshape(row), made)
+                yield from _rebroadcast(case, node, j, values[j].reshape(other), made)
 
 
 def _rebroadcast(case: Case, node: Node, j: int, constant: Array, text: str) -> Iterator[Candidate]:

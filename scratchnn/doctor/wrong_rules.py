@@ -12,6 +12,9 @@ from .blocks import KNOWN, Block, find_blocks
 from .case import Candidate, Case, in_places, product_label
 from .tape import LOSS, Node, Override
 
+# dy and the bias's shape -> what is taken for the bias's gradient
+Form = Callable[[Array, tuple[int, ...]], Any]
+
 __all__ = ["activations", "biases", "signs", "to", "transposes"]
 
 
@@ -73,12 +76,16 @@ def _wrong_rules(case: Case, blocks: list[Block]) -> Iterator[Candidate]:
             return lambda dy: np.where(dy > 0, dy, low * dy)
         return None
 
+    def through_both(b: Block) -> Callable[[Array], Array] | None:
+        return (lambda dy: np.where(dy > 0, b.vjp(dy), 0)) if b.kind in ("relu", "leaky relu") else None
+
     table: list[tuple[str, Callable[[Block], Callable[[Array], Array] | None], str]] = [
         ("softmax-off-diagonal", off_diagonal, "in {}, y_i was taken to depend on x_i alone"),
         ("derivative-at-output", at_output, "for {}, f' was evaluated at y instead of x"),
         ("derivative-at-input", at_input, "for {}, a derivative written in terms of y was evaluated at x"),
         ("derivative-forgotten", lambda b: lambda dy: dy, "at {}, dx is dy as it came"),
         ("relu-mask-from-gradient", from_gradient, "at {}, dy passes where dy > 0 instead of where x > 0"),
+        ("relu-mask-from-gradient", through_both, "at {}, dy passes only where dy > 0 as well as x > 0"),
         (
             "upstream-ignored",
             lambda b: lambda dy: b.vjp(np.ones_like(dy)),
@@ -123,16 +130,15 @@ def to(x: Node, rule: Callable[[Array], Array]) -> Override:
 
 def biases(case: Case) -> Iterator[Candidate]:
     """An operand of a sum that was repeated along axes: its gradient is a sum over those axes."""
-    sums: dict[str, Callable[[Array, tuple[int, ...]], Array]] = {
-        "bias-wrong-axis": lambda dy, shape: dy.sum(axis=-1),
-        "bias-over-everything": lambda dy, shape: np.broadcast_to(dy.sum(), shape),
-        "bias-not-summed": lambda dy, shape: dy,
-    }
-    texts = {
-        "bias-wrong-axis": "{}: dy was summed over its last axis; a bias belongs to a column, so take axis 0",
-        "bias-over-everything": "{}: all of dy was summed to one number; sum over axis 0 only",
-        "bias-not-summed": "{}: dy itself was returned; add it up over axis 0",
-    }
+    wrong_axis = "{}: dy was summed over its last axis; a bias belongs to a column, so take axis 0"
+    everything = "{}: all of dy was summed to one number; sum over axis 0 only"
+    sums: list[tuple[str, str, Form]] = [
+        ("bias-wrong-axis", wrong_axis, lambda dy, shape: dy.sum(axis=-1)),
+        ("bias-wrong-axis", wrong_axis, lambda dy, shape: dy.sum(axis=-1, keepdims=True)),
+        ("bias-over-everything", everything, lambda dy, shape: np.broadcast_to(dy.sum(), shape)),
+        ("bias-over-everything", everything, lambda dy, shape: dy.sum()),
+        ("bias-not-summed", "{}: dy itself was returned; add it up over axis 0", lambda dy, shape: dy),
+    ]
     adds: list[tuple[Node, Node]] = [
         (node, parent)
         for node in case.tape.nodes[: case.output.index + 1]
@@ -141,7 +147,7 @@ def biases(case: Case) -> Iterator[Candidate]:
         if parent.value.size < node.value.size and node.value.ndim >= 2
     ]
 
-    def rule(node: Node, bias: Node, form: Callable[[Array, tuple[int, ...]], Array], shape: Any) -> Override:
+    def rule(node: Node, bias: Node, form: Form, shape: Any) -> Override:
         sign = -1.0 if node.op == "subtract" else 1.0
 
         def override(dy: Array) -> list[tuple[Node, Array]]:
@@ -150,12 +156,9 @@ def biases(case: Case) -> Iterator[Candidate]:
 
         return override
 
-    for key, form in sums.items():
+    for key, text, form in sums:
         places = [(_gradient_name(b), 0, n, rule(n, b, form, b.value.shape)) for n, b in adds]
-        yield from in_places(case, key, places, texts[key].format)
-        if key == "bias-over-everything":
-            scalar = [(_gradient_name(b), 0, n, rule(n, b, form, ())) for n, b in adds]
-            yield from in_places(case, key, scalar, texts[key].format)
+        yield from in_places(case, key, places, text.format)
     first = [
         (_gradient_name(b), 0, n, rule(n, b, lambda dy, shape: dy[0].reshape(shape), b.value.shape))
         for n, b in adds

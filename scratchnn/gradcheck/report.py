@@ -63,6 +63,11 @@ class TensorCheck:
     relative: float = 0.0
     note: str = ""
 
+    @property
+    def scale(self) -> float:
+        """The tensor's largest gradient."""
+        return abs(self.numeric - self.analytic) / self.relative if self.relative > 0 else 0.0
+
 
 @dataclass(frozen=True)
 class GradcheckReport:
