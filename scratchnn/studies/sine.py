@@ -267,10 +267,13 @@ def _verdict(sides: dict[str, tuple[float, float]], y: Array) -> str:
         f"{100 * fair_left:.0f} and {100 * fair_right:.0f} % off, a factor of {fair_apart:.1f} where it was "
         f"{apart:.1f}: "
     )
-    if fair_apart < 0.5 * apart:
+    if fair_apart < 2:
         text += "no side is favoured any more, and there are too few steps for both. "
+    elif fair_right < fair_left:
+        text += "the high side has lost its privilege; there are too few steps for both, and this run chose "
+        text += "the low one. "
     else:
-        text += "there are too few steps for both sides, and this run still chose one. "
+        text += "there are too few steps for both, and this run still chose the high side. "
     return text + (
         "(Divided by y itself, as one would first write it, the loss is hopeless: y passes through zero, and "
         f"the point nearest to it would weigh {weight:.0e} times as much as the highest.)"
