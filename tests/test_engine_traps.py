@@ -99,6 +99,38 @@ def test_divergence_at_the_first_step_of_a_call(monkeypatch: pytest.MonkeyPatch)
     test_last_good_parameters_exactly(7)
 
 
+@pytest.mark.parametrize("good_epochs", [0, 1, 2, 5])
+@pytest.mark.parametrize("rule", [snn.Adam, lambda p: snn.SGD(p, momentum=0.9)])
+def test_divergence_at_the_first_step_of_a_block(rule: Any, good_epochs: int) -> None:
+    """Watched by a callback, every epoch is a block of its own; the one before is undone, state included."""
+    ends = []
+    for engine in ("numpy", "numba"):
+        snn.manual_seed(0)
+        model = linear(np.float32)
+        optimizer = rule(model.parameters())
+        optimizer.param_groups[0]["lr"] = 1e30 if good_epochs == 0 else 1e-3
+        X, y = regression(20, np.float32)
+
+        def poison(state: Any) -> None:
+            if state.epoch == good_epochs:
+                state.optimizer.param_groups[0]["lr"] = 1e30
+
+        with pytest.raises(snn.DivergenceError) as caught:
+            snn.fit(
+                model, snn.MSELoss(), optimizer, (X, y), 9, engine=engine, callbacks=[poison], progress=False
+            )
+        assert caught.value.epoch == good_epochs + 2
+        ends.append(([p.data for p in model.parameters()], optimizer.state_dict()["state"]))
+    (by_hand, their_state), (compiled, our_state) = ends
+    for a, b in zip(by_hand, compiled, strict=True):
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-6)
+    assert our_state.keys() == their_state.keys()
+    for index, entries in their_state.items():
+        assert our_state[index].keys() == entries.keys()
+        for key, value in entries.items():
+            np.testing.assert_allclose(our_state[index][key], value, rtol=0, atol=1e-6)
+
+
 def test_no_probability() -> None:
     """BCELoss without a Sigmoid: the textbook's error, at the step where it turns up."""
     X, y = regression()

@@ -238,8 +238,8 @@ _four_rows, _two_rows, _one_row = _outer_rows(4), _outer_rows(2), _outer_rows(1)
 
 
 @inner
-def outer(M, d, x, G, g, bias, n_out, n_in, vectors, add):
-    """G[g:] (+)= d x^T over the samples of panels d (n_out features) and x (n_in features).
+def outer(M, d, x, G, g, row, bias, n_out, n_in, vectors, add):
+    """G[g + o row + i] (+)= d x^T over the samples of panels d (n_out features) and x (n_in features).
 
     With bias >= 0 also G[bias:] (+)= the sums of the rows of d.
     """
@@ -253,18 +253,18 @@ def outer(M, d, x, G, g, bias, n_out, n_in, vectors, add):
         o = 0
         while o + 4 <= n_out:
             _four_rows(
-                M, d + o * samples, d_panel, at, x_panel, G, to + o * n_in, b + o * more,
-                n_in, count, vectors, add,
+                M, d + o * samples, d_panel, at, x_panel, G, to + o * row, b + o * more,
+                row, count, vectors, add,
             )  # fmt: skip
             o += 4
         if o + 2 <= n_out:
             _two_rows(
-                M, d + o * samples, d_panel, at, x_panel, G, to + o * n_in, b + o * more,
-                n_in, count, vectors, add,
+                M, d + o * samples, d_panel, at, x_panel, G, to + o * row, b + o * more,
+                row, count, vectors, add,
             )  # fmt: skip
             o += 2
         if o < n_out:
             _one_row(
-                M, d + o * samples, d_panel, at, x_panel, G, to + o * n_in, b + o * more,
-                n_in, count, vectors, add,
+                M, d + o * samples, d_panel, at, x_panel, G, to + o * row, b + o * more,
+                row, count, vectors, add,
             )  # fmt: skip

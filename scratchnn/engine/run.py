@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,13 @@ from .plan import Op, Plan
 __all__ = ["Diverged", "Run", "kernel"]
 
 ALIGNMENT = 64  # bytes in a register, and in a line of the cache
+CACHE_PERIOD = 1024  # rows a multiple of this apart would share a few sets of the cache
+# Their vjps read y, or of x only what y tells as well: y may take x's place where nobody else needs x.
+IN_PLACE = (Op.RELU, Op.SIGMOID, Op.TANH)
 FIRST_LEVEL = 24 * 1024  # bytes of values and gradients that a tile may take where it can choose
 WEIGHTS_WORTH = 4  # panels a tile should have so that passing over the weights pays
 RESIDENT_BYTES = 2**24  # gathered once instead of in every epoch
 FLUSH_BELOW = {4: 1e-30, 8: 1e-290}
-Kept = tuple[Array, Array, int]
 Tell = Callable[[str], None]
 
 
@@ -68,6 +72,22 @@ def aligned(count: int, dtype: np.dtype[Any]) -> Array:
     return room[skip : skip + count * dtype.itemsize].view(dtype)
 
 
+@dataclass
+class _Call:
+    """What a compiled call started from, so that it can be made again, up to a step before its last."""
+
+    first: int
+    last: int
+    arrays: tuple[Array, ...]
+    parameters: Array
+    state: Array
+    made: int
+    made_before: Sequence[int]
+    stretches: Array
+    rates: Array
+    groups: int
+
+
 class Diverged(Exception):
     """A loss that is not finite; parameters and state are those of the last finite loss.
 
@@ -98,7 +118,7 @@ class Run:
         tell: see `kernel`.
     Attributes:
         parameters, gradients: flat. state: flat, three slots (SGD uses one).
-        made: optimizer steps since `set_stretches`.
+        made: optimizer steps since `set_stretches`; made_before: steps that each parameter had then.
         seconds_a_step: a running estimate.
     """
 
@@ -117,26 +137,32 @@ class Run:
         self.steps_an_epoch = -(-rows // batch)
         self.kernel, self.compile_seconds = kernel(plan.dtype, tell)
         unit = ALIGNMENT // plan.dtype.itemsize
-        self.starts, end = [], 0
-        for shape in plan.shapes:
+        self.starts, self.strides, end = [], [], 0
+        for *rows, columns in plan.shapes:
+            stride = columns
+            if rows and stride * plan.dtype.itemsize % CACHE_PERIOD == 0:
+                stride += unit
             self.starts.append(end)
-            end += -(-int(np.prod(shape)) // unit) * unit
+            self.strides.append(stride)
+            end += -(-math.prod(rows) * stride // unit) * unit
         self.parameters, self.gradients = aligned(end, plan.dtype), aligned(end, plan.dtype)
         self.state = aligned(3 * end, plan.dtype)
         self.stretches, self.rates = np.empty((0, 5), np.int64), np.empty((0, 7))
-        self.made = 0
-        self.before_last_update: Kept | None = None
+        self.made, self.made_before = 0, [0] * len(plan.shapes)
+        self.last_call: _Call | None = None
+        self._spare: _Call | None = None
         self._lay_out(X, y, ordered, decisions)
-        products = sum(int(np.prod(shape)) for shape in plan.shapes)
+        products = sum(math.prod(shape) for shape in plan.shapes)
         self.seconds_a_step = 2e-6 + 6 * products * batch / 2e10  # until it is measured
 
     # ---- parameters and state ---------------------------------------------------------------------
 
     def view(self, flat: Array, position: int, slot: int = 0) -> Array:
         """The part of a flat array that belongs to one parameter, in the parameter's shape."""
-        shape = self.plan.shapes[position]
+        shape, stride = self.plan.shapes[position], self.strides[position]
         start = self.starts[position] + slot * self.parameters.size
-        return flat[start : start + int(np.prod(shape))].reshape(shape)
+        rows = flat[start : start + math.prod(shape[:-1]) * stride].reshape(-1, stride)
+        return rows[:, : shape[-1]].reshape(shape) if len(shape) == 1 else rows[:, : shape[-1]]
 
     def set_stretches(self, made: Sequence[int]) -> None:
         """Lay the optimizer's groups over the parameters; `made`: steps that each parameter has behind it."""
@@ -158,7 +184,7 @@ class Run:
         for g, numbers in enumerate(group.numbers for group in self.plan.groups):
             self.rates[g, : len(numbers)] = numbers
         self.settings[Setting.GROUPS] = 0
-        self.made = 0
+        self.made, self.made_before = 0, list(made)
 
     def set_rates(self, rates: Array) -> None:
         """Give every step of the run hyperparameters of its own: (steps, groups, 7)."""
@@ -206,7 +232,10 @@ class Run:
                 layer.outputs,
             )
             table[k, Column.X] = x
-            table[k, Column.Y] = x = take(layer.outputs)
+            follows_linear = k > 0 and plan.layers[k - 1].op == Op.LINEAR
+            if not (layer.op in IN_PLACE and follows_linear):
+                x = take(layer.outputs)
+            table[k, Column.Y] = x
             table[k, Column.ADD] = 0
             numbers[k] = layer.a, layer.b
             if layer.op == Op.DROPOUT:
@@ -216,6 +245,7 @@ class Run:
                     draws += layer.outputs
             if layer.op == Op.LINEAR:
                 table[k, Column.WEIGHT] = self.starts[layer.weight]
+                table[k, Column.STRIDE] = self.strides[layer.weight]
                 if layer.bias >= 0:
                     table[k, Column.BIAS] = self.starts[layer.bias]
                 table[k, Column.ADD] = layer.weight in used
@@ -299,28 +329,27 @@ class Run:
             Diverged: a loss that is not finite. NoProbability: see there.
         """
         started = time.perf_counter()
-        kept = self._copy()
-        middle = max(last - 1, first)
-        done = self._call(first, middle, order, uniforms, losses, decided)
-        before_last = kept
-        if done == middle:
-            before_last = self._copy() if middle > first else kept
-            rows = self.rows_before(middle) - self.rows_before(first)
-            done = self._call(middle, last, order, uniforms[rows * self.draws :], losses, decided)
+        call = self._begin(first, last, (order, uniforms, losses, decided))
+        done = self._make_steps(first, last, *call.arrays)
         if done < last:
-            self._go_back(first, done, kept, (order, uniforms, losses, decided))
+            self._replay(call, done - 1) if done > first else self.undo()
             raise Diverged(done)
-        self.before_last_update = before_last
+        self._spare, self.last_call = self.last_call, call
         if last > first:
             measured = (time.perf_counter() - started) / (last - first)
             self.seconds_a_step = measured if last - first > 8 else max(measured, self.seconds_a_step / 2)
+
+    def undo(self) -> None:
+        """To where the last finite loss was computed: before the last update."""
+        if self.last_call is not None:
+            self._replay(self.last_call, self.last_call.last - 1)
 
     def rows_before(self, step: int) -> int:
         """Rows of the run that come before a step."""
         epoch, within = divmod(step, self.steps_an_epoch)
         return epoch * self.rows + min(within * self.batch, self.rows)
 
-    def _call(
+    def _make_steps(
         self, first: int, last: int, order: Array, uniforms: Array, losses: Array, decided: Array
     ) -> int:
         from .steps import Status
@@ -337,25 +366,26 @@ class Run:
             raise NoProbability
         return int(done)
 
-    def _copy(self) -> Kept:
-        return (
-            self.parameters.copy(),
-            self.state[: self.plan.state_slots * self.parameters.size].copy(),
-            self.made,
-        )
+    def _begin(self, first: int, last: int, arrays: tuple[Array, ...]) -> _Call:
+        """A record of where this call starts, in memory that an earlier record no longer needs."""
+        from .steps import Setting
 
-    def _put_back(self, kept: Kept) -> None:
-        self.parameters[:], self.state[: kept[1].size], self.made = kept
+        used = self.state[: self.plan.state_slots * self.parameters.size]
+        spare, self._spare = self._spare, None
+        parameters = np.empty_like(self.parameters) if spare is None else spare.parameters
+        state = np.empty_like(used) if spare is None else spare.state
+        parameters[:], state[:] = self.parameters, used
+        return _Call(
+            first, last, arrays, parameters, state, self.made, self.made_before, self.stretches, self.rates,
+            int(self.settings[Setting.GROUPS]),
+        )  # fmt: skip
 
-    def undo(self) -> None:
-        """To where the last finite loss was computed: before the last update."""
-        if self.before_last_update is not None:
-            self._put_back(self.before_last_update)
+    def _replay(self, call: _Call, stop: int) -> None:
+        """Go back to the start of a call and make its steps again, those before `stop`."""
+        from .steps import Setting
 
-    def _go_back(self, first: int, done: int, kept: Kept, arrays: tuple[Array, ...]) -> None:
-        """To where the last finite loss was computed: before the update that followed it."""
-        if done > first:
-            self._put_back(kept)
-            self._call(first, done - 1, *arrays)
-        else:
-            self.undo()
+        self.parameters[:], self.state[: call.state.size] = call.parameters, call.state
+        self.made, self.made_before = call.made, call.made_before
+        self.stretches, self.rates = call.stretches, call.rates
+        self.settings[Setting.GROUPS] = call.groups
+        self._make_steps(call.first, max(stop, call.first), *call.arrays)

@@ -42,6 +42,7 @@ class Column(IntEnum):
     DX = 8
     ADD = 9  # 1: the weights' gradient already holds that of another use of them
     FACTOR = 10
+    STRIDE = 12  # from one row of the weights to the next
     DRAW = 11  # dropout's first column among a row's uniform draws; -1: nothing is drawn, all is dropped
 
 
@@ -77,7 +78,7 @@ class Status(IntEnum):
 
 ROWS, BATCH, TILE_PANELS, TARGET_ROWS, LOSS, MEAN, IGNORE_INDEX, EVEN_ROWS = range(8)
 RULE, INPUT, TARGET, RESIDENT, DRAWS, DECISIONS, BY_CLASS, ORDERED, FEATURES, WEIGHTED, GROUPS = range(8, 19)
-OP, INPUTS, OUTPUTS, WEIGHT, BIAS, X_AT, Y_AT, DY_AT, DX_AT, ADD, FACTOR, DRAW = range(12)
+OP, INPUTS, OUTPUTS, WEIGHT, BIAS, X_AT, Y_AT, DY_AT, DX_AT, ADD, FACTOR, DRAW, STRIDE = range(13)
 DONE, DIVERGED, NO_PROBABILITY = range(3)
 OVER_ROWS = 2
 
@@ -145,7 +146,7 @@ def forward_panel(table, numbers, P, M, x_input, panel, vectors):
         x = x_input if table[k, X_AT] < 0 else table[k, X_AT]
         x, y = x + panel * n_in * samples, table[k, Y_AT] + panel * n_out * samples
         if table[k, OP] == LINEAR:
-            matmul(P, table[k, WEIGHT], n_in, 1, table[k, BIAS], M, x, y, n_out, n_in, vectors)
+            matmul(P, table[k, WEIGHT], table[k, STRIDE], 1, table[k, BIAS], M, x, y, n_out, n_in, vectors)
         else:
             factor = table[k, FACTOR] + panel * n_out * samples
             on_panel.forward(table[k, OP], M, x, y, factor, n_out, vectors, numbers[k, 0], numbers[k, 1])
@@ -161,7 +162,7 @@ def backward_panel(table, numbers, P, M, x_input, panel, vectors):
         n_in, n_out = table[k, INPUTS], table[k, OUTPUTS]
         dy, dx = table[k, DY_AT] + panel * n_out * samples, table[k, DX_AT] + panel * n_in * samples
         if table[k, OP] == LINEAR:
-            matmul(P, table[k, WEIGHT], 1, n_in, -1, M, dy, dx, n_in, n_out, vectors)
+            matmul(P, table[k, WEIGHT], 1, table[k, STRIDE], -1, M, dy, dx, n_in, n_out, vectors)
         else:
             x = x_input if table[k, X_AT] < 0 else table[k, X_AT]
             x, y = x + panel * n_in * samples, table[k, Y_AT] + panel * n_out * samples
@@ -179,7 +180,8 @@ def parameter_gradients(table, M, G, x_input, vectors, later_tile):
         n_in, n_out = table[k, INPUTS], table[k, OUTPUTS]
         x = x_input if table[k, X_AT] < 0 else table[k, X_AT]
         add = later_tile or table[k, ADD] != 0
-        outer(M, table[k, DY_AT], x, G, table[k, WEIGHT], table[k, BIAS], n_out, n_in, vectors, add)
+        weight, stride = table[k, WEIGHT], table[k, STRIDE]
+        outer(M, table[k, DY_AT], x, G, weight, stride, table[k, BIAS], n_out, n_in, vectors, add)
 
 
 @inner

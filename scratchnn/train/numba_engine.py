@@ -21,8 +21,8 @@ from .regime import Regime
 
 __all__ = ["LoweringError", "NumbaEngine", "source"]
 
-CALL_SECONDS = 0.1  # one compiled call: what Ctrl-C waits for at most
-BLOCK_SECONDS = 0.25  # one `run`: how often progress is shown
+CALL_SECONDS = 0.25  # one compiled call: what Ctrl-C waits for at most
+BLOCK_SECONDS = 0.5  # one `run`: how often progress is shown
 ORDER_BYTES = 2**24  # orders drawn ahead
 DRAW_BYTES = 2**23  # dropout's draws for one call
 RATES = 7  # hyperparameters of a group, at most
@@ -85,7 +85,7 @@ class NumbaEngine:
         self.by_hand = NumpyEngine(model, loss_fn, optimizer, batches, metrics, bounds)
 
     def run(self, epochs: int) -> Block:
-        """As many epochs as fit into a quarter of a second, at least one."""
+        """As many epochs as fit into half a second, at least one."""
         engine = self.engine
         epochs = min(epochs, self._epochs_ahead())
         steps = epochs * engine.steps_an_epoch
@@ -228,17 +228,14 @@ class NumbaEngine:
         engine, plan = self.engine, self.engine.plan
         plan.rule, plan.groups = read_groups(self.optimizer, self.parameters)
         made = []
-        engine.state[:] = 0
         for position, parameter in enumerate(self.parameters):
             engine.view(engine.parameters, position)[...] = parameter.data
             entries: dict[str, Any] = self.optimizer.state.get(parameter, {})
             for slot, name in enumerate(STATE_NAMES[plan.rule]):
-                if name in entries:
-                    engine.view(engine.state, position, slot)[...] = entries[name]
+                engine.view(engine.state, position, slot)[...] = entries.get(name, 0)
             made.append(
                 int("momentum_buffer" in entries) if plan.rule == Rule.SGD else int(entries.get("step", 0))
             )
-        self.made_before = made
         engine.set_stretches(made)
 
     def _store(self) -> None:
@@ -246,25 +243,37 @@ class NumbaEngine:
         engine, plan = self.engine, self.engine.plan
         moved = {p: group.numbers for group in plan.groups for p in group.parameters}
         for position, parameter in enumerate(self.parameters):
-            if not engine.made or position not in moved:
+            if position not in moved:
                 continue
             parameter.data[...] = engine.view(engine.parameters, position)
-            parameter.grad = engine.view(engine.gradients, position).copy()
-            numbers = moved[position]
-            if plan.rule == Rule.SGD:
+            if engine.made:
+                parameter.grad = engine.view(engine.gradients, position).copy()
+            steps = engine.made_before[position] + engine.made
+            numbers, entries = moved[position], self.optimizer.state[parameter]
+            if steps == 0:
+                self.optimizer.state.pop(parameter)  # undone, down to the start
+            elif plan.rule == Rule.SGD:
                 if numbers[1] != 0:
-                    buffer = engine.view(engine.state, position).copy()
-                    self.optimizer.state[parameter]["momentum_buffer"] = buffer
-                continue
-            entries = self.optimizer.state[parameter]
-            entries["step"] = np.array(self.made_before[position] + engine.made, np.float32)
-            amsgrad = numbers[5] != 0
-            for slot, name in enumerate(STATE_NAMES[plan.rule][: 3 if amsgrad else 2]):
-                entries[name] = engine.view(engine.state, position, slot).copy()
+                    _keep(entries, "momentum_buffer", engine.view(engine.state, position))
+                elif not entries:
+                    self.optimizer.state.pop(parameter)
+            else:
+                entries["step"] = np.array(steps, np.float32)
+                amsgrad = numbers[5] != 0
+                for slot, name in enumerate(STATE_NAMES[plan.rule][: 3 if amsgrad else 2]):
+                    _keep(entries, name, engine.view(engine.state, position, slot))
 
     def _raise_by_hand(self) -> None:
         self.by_hand.run(1)
         raise ValueError("BCELoss needs probabilities; end the model in Sigmoid, or use BCEWithLogitsLoss")
+
+
+def _keep(entries: dict[str, Any], name: str, value: Array) -> None:
+    """Write the value into the array that is there, as torch does, or a copy of it where none is."""
+    if name in entries:
+        entries[name][...] = value
+    else:
+        entries[name] = value.copy()
 
 
 def source(batches: Batches) -> tuple[DataLoader | None, Array, Array]:
