@@ -137,9 +137,9 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         )
         if first:
             self._dtype = np.dtype(self.dtype if self.dtype != "auto" else _dtype_for(X))
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 X = X.astype(self._dtype, copy=False)
-            assert_all_finite(X, input_name="X")
+                assert_all_finite(X, input_name="X")
         return _dense(X), y
 
     def _start(self, features: int) -> None:
@@ -253,10 +253,10 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         """Blocks of epochs: within one, nothing can stop the run or change it."""
         epochs = state.epochs
         judge = None if held_out is None else self._objective(held_out.weight is not None, 0.0)
+        self.model_.train()
         while state.epoch < epochs and not state.stop:
             ahead = self._watch.epochs_ahead(self) if judge is None else 1
             state.epochs = int(min(epochs, state.epoch + ahead))
-            self.model_.train()
             run_epochs(runner, state, None, {}, (), show)
             for loss in state.history.train_loss[self.n_iter_ :]:
                 self.n_iter_ += 1
@@ -268,6 +268,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
                     output = through(self.model_.eval(), held_out.X)
                     self.validation_loss_curve_.append(float(judge(output, held_out.packed(judge))))
                     score = self._score_output(LINKS[self._head.link](output), held_out)
+                    self.model_.train()
                 state.stop = self._watch.after_epoch(self, state.optimizer, score)
 
     def _minimise(self, data: Data) -> None:

@@ -12,7 +12,6 @@ from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
     check_classification_targets,
     type_of_target,
-    unique_labels,
 )
 
 from ..checks import Array
@@ -145,7 +144,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 "sklearn.utils.class_weight.compute_class_weight"
             )
         if _check_partial_fit_first_call(self, classes):
-            self._set_classes(y if type_of_target(y).startswith("multilabel") else classes)
+            kind = type_of_target(y)
+            self._set_classes(y if kind.startswith("multilabel") else classes, kind)
         return self._fit(X, y, sample_weight, None, None, incremental=True)
 
     def predict(self, X: Any) -> Array:
@@ -177,23 +177,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     # ---- for the base ---------------------------------------------------------------------------
 
-    def _set_classes(self, y: Any) -> None:
-        self._multilabel = type_of_target(y).startswith("multilabel")
-        self.classes_ = np.arange(np.shape(y)[1]) if self._multilabel else unique_labels(y)
+    def _set_classes(self, y: Any, kind: str) -> None:
+        self._multilabel = kind.startswith("multilabel")
+        self.classes_ = np.arange(np.shape(y)[1]) if self._multilabel else np.unique(y)
         self.n_outputs_ = len(self.classes_) if self._multilabel or len(self.classes_) > 2 else 1
 
     def _learn_targets(self, y: Any) -> None:
-        check_classification_targets(y)
-        self._set_classes(y if self._is_table(y) else column_or_1d(y, warn=True))
-
-    def _is_table(self, y: Any) -> bool:
-        return type_of_target(y).startswith("multilabel")
+        kind = type_of_target(y, input_name="y")
+        if kind not in ("binary", "multiclass"):
+            check_classification_targets(y)
+        self._set_classes(y if kind.startswith("multilabel") else column_or_1d(y, warn=True), kind)
 
     def _make_head(self) -> Head:
         return class_head(type(self).__name__, self.loss, self.n_outputs_ > 1 and not self._multilabel)
 
     def _encode(self, y: Any) -> Array:
-        check_classification_targets(y)
         if self._multilabel:
             table = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
             if table.ndim != 2 or table.shape[1] != self.n_outputs_:
@@ -203,13 +201,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 )
             return (table != 0).astype(self._dtype)
         y = column_or_1d(y)
-        known = np.isin(y, self.classes_)
-        if not known.all():
+        indices = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
+        if (self.classes_[indices] != y).any():
             raise ValueError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
                 f"'y' has {np.unique(y)}."
             )
-        indices = np.searchsorted(self.classes_, y)
         if self.n_outputs_ == 1:
             return indices[:, None].astype(self._dtype)
         if class_head(type(self).__name__, self.loss, True).indices:

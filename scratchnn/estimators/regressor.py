@@ -120,7 +120,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return value_head(type(self).__name__, self.loss)
 
     def _encode(self, y: Any) -> Array:
-        table = np.asarray(y, self._dtype).reshape(len(y), -1)
+        with np.errstate(over="ignore"):
+            table = np.asarray(y, self._dtype).reshape(len(y), -1)
         if table.shape[1] != self.n_outputs_:
             raise ValueError(f"`y` has {table.shape[1]} columns; the first fit had {self.n_outputs_}")
         if not np.isfinite(table).all():

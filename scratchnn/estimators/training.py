@@ -29,9 +29,8 @@ class Orders:
     def next(self) -> Array:
         """(N,) int64."""
         if self.shuffle:
-            indices = np.arange(len(self.order))
-            self.random_state.shuffle(indices)
-            self.order = self.order[indices]
+            self.order = self.order.copy()
+            self.random_state.shuffle(self.order)
         return self.order
 
 
