@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cases import CASES
-from test_doctor import MISTAKES
+from mistakes_of_flow import MISTAKES
 
 import reference
 import scratchnn as snn

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..checks import Array
-from ..gradcheck.check import Measured, make_subject, measure, quietly
+from ..gradcheck.check import make_subject, measure, quietly
+from ..gradcheck.judge import Measured
 from ..gradcheck.report import GradcheckReport
 from ..gradcheck.subject import ModuleSubject, ShapeError, Subject
 from . import factors, patterns
@@ -110,7 +111,7 @@ def diagnose(
     """
     with quietly():
         made = make_subject(subject, inputs, loss_fn, target)
-        made.backward = _Watched(made.backward)  # type: ignore[method-assign]
+        made.backward = _Watched(made.backward)  # type: ignore[method-assign, assignment]
         try:
             measured = measure(made, method, None, SAMPLED_ENTRIES, seed)
             if not measured.report.passed and any(v.size > SAMPLED_ENTRIES for v in made.values):

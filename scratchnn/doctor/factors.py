@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import Array
-from ..gradcheck.check import Measured
+from ..gradcheck.judge import Measured
 from ..gradcheck.subject import Subject
 from .catalogue import CATALOGUE, Case
 
