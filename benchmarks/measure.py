@@ -17,6 +17,7 @@ from .workloads import Task
 
 __all__ = ["Check", "Result", "Settings", "Team", "say"]
 
+GROWTH = 1.3  # a run this much shorter than wanted is long enough
 LOSS_RTOL = 1e-3  # recorded losses: that they are there and are of these steps
 
 
@@ -151,20 +152,26 @@ class Team:
         for _ in range(self.settings.repeats):
             for worker, result in timed:
                 run = worker.run(result.epochs)
-                seconds = run.seconds if self.settings.clock == "wall" else run.cpu_seconds
-                result.runs.append(1e6 * seconds / (result.steps * networks))
+                result.runs.append(1e6 * self._clock(run) / (result.steps * networks))
                 cores.setdefault(result.peer, []).append(run.cpu_seconds / run.seconds)
         for _, result in timed:
             result.microseconds = statistics.median(result.runs)
             result.cores = statistics.median(cores[result.peer])
 
     def _epochs(self, worker: Worker, tried: int, most: int) -> int:
-        """As many epochs as fill the time of a run; the worker has then run them once."""
-        per_epoch = worker.run(tried).seconds / tried
-        epochs = max(1, min(most, math.ceil(self.settings.seconds / per_epoch)))
-        # what the first run of this length compiles or allocates is none of the timed runs' business
-        worker.run(epochs)
+        """As many epochs as fill the time of a run, at most the study's own; the worker has run them once."""
+        epochs, wanted = 0, tried
+        # A run costs something once: a short one overestimates the epoch, and the next guess is longer.
+        # What the first run of a length compiles or allocates is none of the timed runs' business.
+        while epochs == 0 or wanted > GROWTH * epochs:
+            epochs = wanted
+            worker.run(epochs)
+            wanted = math.ceil(epochs * self.settings.seconds / self._clock(worker.run(epochs)))
+            wanted = max(1, min(wanted, most))
         return epochs
+
+    def _clock(self, run: Run) -> float:
+        return run.seconds if self.settings.clock == "wall" else run.cpu_seconds
 
     def _judge(self, key: str, task: Task) -> Judge:
         try:
