@@ -72,7 +72,7 @@ def run_cells(book, monkeypatch, **short):
     space = {}
     for cell in book.cells:
         if cell.cell_type == "code":
-            exec(cell.source, space)
+            exec(cell.source.removeprefix("%matplotlib inline\n"), space)  # Jupyter's own word
             for name in studies.NAMES:
                 if short and name in space and not getattr(space[name], "_short", False):
                     run = space[name].run

@@ -5,7 +5,7 @@ Figure is made) and returns the Axes; its figure is `axes.figure`. A function th
 side by side returns the Figure. Nothing is shown, and nothing is written unless `save` is called.
 
 The figures are plain objects drawn by the Agg canvas: no display, no `pyplot` and no global state,
-so they work in a script, a thread or a test alike. A notebook shows a Figure as a picture.
+so they work in a script, a thread or a test alike; a notebook shows them after `%matplotlib inline`.
 
 A model is anything that maps points (N, D) to outputs (N, C): a `Module` (asked in evaluation mode,
 in its own dtype) or a plain function. Asking a Module runs its forward pass, so draw between steps,

@@ -117,7 +117,7 @@ class Lesson:
         self.out = None if out is None else self._open_folder(Path(out))
         self.quiet, self.play = quiet, play
         self.record: list[tuple[Any, ...]] = []
-        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True, force_jupyter=False)
         self.figures: dict[str, Figure] = {}
         self.pictures: list[Path] = []
         self.parity: ParityReport | None = None

@@ -186,7 +186,7 @@ def notebook(study: Any, result: StudyResult) -> str:
     title, *text = inspect.cleandoc(study.__doc__).split("\n\n")
     cells = [
         new_markdown_cell("\n\n".join([f"# {title}", *text])),
-        new_code_cell(f"import inspect\n\nfrom scratchnn.studies import {name}"),
+        new_code_cell(f"%matplotlib inline\nimport inspect\n\nfrom scratchnn.studies import {name}"),
         new_markdown_cell("The data and the network, as the study has them."),
     ]
     for part in ("data", "network"):
