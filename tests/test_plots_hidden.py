@@ -97,6 +97,7 @@ def test_a_model_that_does_not_suit_is_refused(name):
 
 def test_decision_lines_lie_where_the_units_switch_and_point_to_where_they_are_on():
     model = network(5, dtype=np.float64)
+    model[0].bias.data[0] = 8.9 * np.linalg.norm(model[0].weight.data[0])  # close to the edge
     ax = plots.decision_lines(model, extent=(-9, 9, -9, 9))
     weight, bias = model[0].weight.data, model[0].bias.data
     for unit, line in enumerate(ax.lines):
@@ -106,6 +107,7 @@ def test_decision_lines_lie_where_the_units_switch_and_point_to_where_they_are_o
     arrows = [text for text in ax.texts if getattr(text, "arrow_patch", None) is not None]
     assert len(ax.lines) == len(arrows) == 5
     for unit, arrow in enumerate(arrows):
+        assert np.max(np.abs(arrow.xy)) < 9  # in the picture
         assert np.asarray(arrow.xy) @ weight[unit] + bias[unit] > 0
 
 

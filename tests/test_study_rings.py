@@ -14,7 +14,16 @@ import torch
 import scratchnn as snn
 from scratchnn.studies import StudyError, rings
 
-PICTURES = ["loss", "lines", "regions", "activations", "triples", "relu-lines", "relu-regions"]
+PICTURES = [
+    "loss",
+    "lines",
+    "regions",
+    "activations",
+    "triples",
+    "relu-lines",
+    "relu-regions",
+    "relu-activations",
+]
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +191,7 @@ def test_ctrl_c_while_many_networks_train(short, tmp_path):  # `short`: kernels 
         [sys.executable, "-m", "scratchnn.cli", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 120
-    while not (tmp_path / "relu-regions.png").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "relu-activations.png").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)

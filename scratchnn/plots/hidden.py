@@ -56,13 +56,14 @@ def decision_lines(
             unseen.append(str(unit))
             continue
         ax.plot(*ends.T, color=BLACK, linewidth=1.8, zorder=4)
-        at = _free_place(ends, placed, size)
+        arrow = 0.09 * size * weight / np.hypot(*weight)
+        at = _free_place(ends, arrow, extent, placed)
         placed.append(at)
-        towards = weight / np.hypot(*weight)
         ax.annotate(
             "",
-            xy=tuple(at + 0.09 * size * towards),
+            xy=tuple(at + arrow),
             xytext=tuple(at),
+            annotation_clip=False,
             arrowprops={"arrowstyle": "-|>", "color": BLACK, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0},
             zorder=5,
         )
@@ -219,13 +220,17 @@ def _across(weight: Array, bias: float, extent: Extent) -> Array | None:
     return np.stack([first, last]) if np.hypot(*(last - first)) > slack else None
 
 
-def _free_place(ends: Array, placed: list[Array], size: float) -> Array:
-    """Where on a line to put its number: as far as can be from the numbers placed before."""
-    candidates = [ends[0] + part * (ends[1] - ends[0]) for part in np.linspace(0.08, 0.92, 22)]
+def _free_place(ends: Array, arrow: Array, extent: Extent, placed: list[Array]) -> Array:
+    """Where on a line to put its number: far from the numbers before, and with its arrow in the picture."""
+    places = ends[0] + np.linspace(0.08, 0.92, 43)[:, None] * (ends[1] - ends[0])
+    tips, (left, right, bottom, top) = places + arrow, extent
+    inside = (tips[:, 0] > left) & (tips[:, 0] < right) & (tips[:, 1] > bottom) & (tips[:, 1] < top)
+    places = places[inside] if inside.any() else places
     if not placed:
-        return np.asarray(candidates[0])
-    room = [min(size / 4, *(np.hypot(*(place - other)) for other in placed)) for place in candidates]
-    return np.asarray(candidates[int(np.argmax(room))])
+        return np.asarray(places[0])
+    apart = np.linalg.norm(places[:, None] - np.array(placed), axis=2).min(axis=1)
+    enough = max(right - left, top - bottom) / 4  # beyond this, the first place is as good as the farthest
+    return np.asarray(places[int(np.argmax(np.minimum(apart, enough)))])
 
 
 def _middle(region: Array) -> tuple[int, int, float]:

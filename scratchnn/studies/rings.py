@@ -227,6 +227,11 @@ def run(
         _grid(plots.hidden_regions, bent, bent_losses, x[::5], y[::5]),
         "The regions with ReLU: the unit of a digit 1 still grows with the distance from its line.",
     )
+    lesson.picture(
+        "relu-activations",
+        plots.hidden_activations(bent[3][0], x, y, names=RINGS, title="Three ReLU units, one axis each"),
+        "H = 3 with ReLU: the disc in the corner where all units are off, and the plane that cuts it off.",
+    )
     first = next((width for width in widths if bent_losses[width] < SOLVED), None)
     lesson.answer(
         "Exactly zero is out of reach: it would take a probability of exactly 0 or 1. But once all points "
