@@ -140,6 +140,24 @@ def test_saturated_probabilities_are_ill_conditioned_not_wrong(logit: float) -> 
     assert not snn.gradcheck(model, x, loss_fn=snn.BCELoss(), target=target)
 
 
+@pytest.mark.parametrize("scale", [1e3, 1e5])
+def test_a_saturated_softmax_is_right(scale: float) -> None:
+    for method in ("auto", "directional"):
+        assert snn.gradcheck(snn.Softmax(-1), scale * draws(4, 5), method=method)
+
+
+def test_a_large_loss_does_not_cover_a_small_mistake() -> None:
+    class Wrong(snn.Linear):
+        def backward(self, dy: Any) -> Any:
+            return super().backward(dy) * (1 + 1e-11)
+
+    target = 1e4 + draws(4, 2)
+    for layer in (snn.Linear(3, 2), Wrong(3, 2)):
+        for method in ("auto", "directional"):
+            report = snn.gradcheck(layer, draws(4, 3), loss_fn=snn.MSELoss(), target=target, method=method)
+            assert report.passed == (type(layer) is snn.Linear)
+
+
 # ---- wrong ------------------------------------------------------------------------------------
 
 
@@ -476,6 +494,11 @@ def test_torch_functions_and_modules() -> None:
         (lambda: snn.gradcheck((F.relu, lambda dy: None), draws(2)), TypeError, "must return gradients"),
         (lambda: snn.gradcheck((np.isnan, lambda dy: dy), draws(2)), TypeError, "dtype bool"),
         (lambda: snn.gradcheck(snn.Tanh(), np.array(["a"])), TypeError, "it needs real numbers"),
+        (
+            lambda: snn.gradcheck((lambda x: x.astype(np.float32), lambda dy, x: dy), draws(2)),
+            TypeError,
+            "take the cast out",
+        ),
         (lambda: snn.gradcheck(snn.Linear(3, 2), draws(4, 5)), ValueError, "the last axis must be 3"),
         (
             lambda: snn.gradcheck((F.relu, F.relu_vjp), draws(2), loss_fn=snn.MSELoss(), target=draws(2)),

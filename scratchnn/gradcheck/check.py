@@ -13,10 +13,10 @@ from numpy.exceptions import ComplexWarning
 from ..checks import Array
 from ..layers import Module
 from ..losses import Loss
-from .judge import NETWORK_ROUNDING, Judge, Measured, by_direction
-from .numeric import CENTRAL_STEP, analytic_on_complex, entry
+from .judge import Judge, Measured, by_direction, rounding_floor
+from .numeric import analytic_on_complex, entry
 from .pair import LossSubject, PairSubject
-from .report import EPS, GradcheckError, GradcheckReport
+from .report import GradcheckError, GradcheckReport
 from .subject import ModuleSubject, Subject, held_random, short_repr
 
 __all__ = ["Measured", "gradcheck", "make_subject", "measure", "quietly"]
@@ -124,8 +124,11 @@ def measure(subject: Subject, method: str, tolerance: float | None, max_entries:
         raise ValueError(f"gradcheck got method={method!r}; it must be one of {', '.join(METHODS)}")
     rng = np.random.default_rng((seed, OWN_STREAM))
     y = subject.output(subject.values)
-    if y.dtype.kind not in "fc":
-        raise TypeError(f"{subject.title} gave a result of dtype {y.dtype}; it needs float64")
+    if y.dtype.itemsize < 8 or y.dtype.kind not in "fc":
+        raise TypeError(
+            f"{subject.title} gave a result of dtype {y.dtype} for float64 inputs; the check needs float64: "
+            "take the cast out of the forward"
+        )
     cotangent = subject.cotangent(y, rng)
     kind, reason = "complex", ""
     if method == "central":
@@ -185,10 +188,8 @@ def _measure(
         np.array([entry(subject, subject.values, t, i, cotangent, kind) for i in sample])
         for t, sample in enumerate(samples)
     ]
-    # Large output, small gradient: what cancelled on the way bounds what can be seen.
     network = max((float(np.abs(g).max(initial=0.0)) for g in numeric), default=0.0)
-    floor = NETWORK_ROUNDING * EPS * max(network, float(np.abs(cotangent * y).sum()))
-    floor *= 1.0 if kind == "complex" else 1 / CENTRAL_STEP
+    floor = rounding_floor(measured, kind, network)
     for t, sample in enumerate(samples):
         if len(sample) == subject.values[t].size:
             measured.numeric[t] = numeric[t].reshape(subject.values[t].shape)

@@ -12,7 +12,7 @@ from .numeric import CENTRAL_STEP, along, as_gradient, entry, moved, one_sided
 from .report import EPS, GradcheckReport, TensorCheck
 from .subject import Subject
 
-__all__ = ["NETWORK_ROUNDING", "Judge", "Measured", "by_direction"]
+__all__ = ["Judge", "Measured", "by_direction", "rounding_floor"]
 
 DIRECTIONS = 3
 NOISE_FACTOR = 4
@@ -20,6 +20,7 @@ POINTS_NEARBY = 8
 MOST_WRONG_KINKS = 32
 # Units of rounding that the sums of a whole network may add up to.
 NETWORK_ROUNDING = 64
+VANISHED = 1e-10
 
 
 class Measured:
@@ -35,6 +36,16 @@ class Measured:
     ) -> None:
         self.report, self.subject, self.cotangent, self.y, self.run = report, subject, cotangent, y, run
         self.numeric: dict[int, Array] = {}
+
+
+def rounding_floor(measured: Measured, kind: str, network: float) -> float:
+    """The difference that rounding alone makes in a network whose largest gradient is `network`."""
+    output = float(np.abs(measured.cotangent * measured.y).sum())
+    if kind == "central":
+        return NETWORK_ROUNDING * EPS * output / CENTRAL_STEP
+    # A gradient that vanished beside the output is what was left when larger numbers cancelled.
+    vanished = network <= VANISHED * output
+    return NETWORK_ROUNDING * EPS * (output if vanished else network)
 
 
 class Judge:
@@ -191,8 +202,8 @@ def by_direction(measured: Measured, t: int, kind: str, rng: np.random.Generator
         note = f"gradient of shape {np.shape(given)}"
         return TensorCheck(name, shape, "FAIL", 0, size, error=-1.0, note=note)
     worst: tuple[float, float, float, float] = (-1.0, 0.0, 0.0, 1.0)
-    floor = NETWORK_ROUNDING * EPS * float(np.abs(measured.cotangent * measured.y).sum())
-    floor *= 1.0 if kind == "complex" else 1 / CENTRAL_STEP
+    sizes = [np.abs(np.asarray(g)).max(initial=0.0) for g in measured.run.gradients if g is not None]
+    floor = rounding_floor(measured, kind, float(max(sizes, default=0.0)))
     failed = False
     for _ in range(DIRECTIONS):
         direction = rng.standard_normal(shape)

@@ -172,7 +172,8 @@ class ModuleSubject(Subject):
         with held_random():
             model, loss_fn = copy.deepcopy((self.pristine, self.loss_fn))
             for parameter in model.parameters():
-                parameter.__class__ = _AnyShape
+                if type(parameter) is Parameter:
+                    parameter.__class__ = _AnyShape
             if prepare is not None:
                 prepare(model)
             y, _, inputs = self._forward(model, loss_fn, values)
