@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import functional, init, lr_scheduler
 from .callbacks import EarlyStopping, ModelCheckpoint
+from .checkpoint import Checkpoint
 from .clipping import clip_grad_norm_, clip_grad_value_
 from .data import DataLoader, Subset, TensorDataset, random_split
 from .doctor import diagnose
@@ -71,6 +72,7 @@ __all__ = [
     "AdamW",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "Checkpoint",
     "CosineAnnealingLR",
     "CrossEntropyLoss",
     "DataLoader",

@@ -4,8 +4,9 @@
     history = snn.fit(..., validation=held_out, callbacks=[stopping])
     stopping.best_epoch
 
-A callback is a function that `fit` calls with its FitState after every epoch. Those that remember
-something have `state_dict` and `load_state_dict` besides, so that a checkpoint can hold it.
+A callback is a function that `fit` calls with its FitState after every epoch. Where it has a method
+`finish`, that is called at the end of the run, after the last checkpoint. One that remembers something
+has `state_dict` and `load_state_dict` besides, so that a checkpoint can hold it.
 """
 
 from __future__ import annotations
@@ -102,8 +103,10 @@ class EarlyStopping(_Watch):
             self.bad_epochs += 1
             if self.bad_epochs >= self.patience:
                 state.stop, self.stopped_epoch = True, state.epoch
-        last = state.stop or state.epoch == state.epochs
-        if last and self.best_state is not None:
+
+    def finish(self, state: FitState) -> None:
+        """Put the best parameters back, at the end of the run."""
+        if self.best_state is not None:
             state.model.load_state_dict(self.best_state)
 
     def state_dict(self) -> dict[str, Any]:

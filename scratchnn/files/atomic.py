@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
+import hashlib
 import os
 import secrets
 import shutil
 
-__all__ = ["write_atomically"]
+__all__ = ["remove_leftovers", "write_atomically"]
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
@@ -25,7 +27,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         raise FileNotFoundError(errno.ENOENT, "No such folder; make it first", folder)
     if os.path.isdir(target):
         raise IsADirectoryError(errno.EISDIR, "Is a folder; give the path of a file", target)
-    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
+    temporary = f"{_stem(target)}{secrets.token_hex(8)}.tmp"
     try:
         with open(temporary, "xb") as file:
             file.write(data)
@@ -40,6 +42,19 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         error.add_note(f"Nothing was written: {target} is as it was before.")
         raise
     _flush_folder(folder)
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove what processes that were killed in the middle of writing to `path` left beside it."""
+    for leftover in glob.glob(f"{glob.escape(_stem(os.path.realpath(path)))}{'[0-9a-f]' * 16}.tmp"):
+        with contextlib.suppress(OSError):
+            os.unlink(leftover)
+
+
+def _stem(target: str) -> str:
+    """How the names of new files for `target` begin: short, whatever its own name, and no other's."""
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.")
 
 
 def _flush_folder(folder: str) -> None:

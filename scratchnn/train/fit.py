@@ -12,10 +12,11 @@ being a number stops the run, and a progress bar where there is somebody to see 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from .door import Metric, at_the_door, check_arguments, named_metrics, probe
 from .numpy_engine import Batches, Block, Engine, Metrics, NumpyEngine, evaluate
 from .progress import notice, progress_bar
 from .regime import Regime, regime_of
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint, Keeper
 
 __all__ = ["Callback", "DivergenceError", "FitState", "fit", "run_epochs"]
 
@@ -82,6 +86,7 @@ def fit(
     scheduler: Schedule | Sequence[Schedule] | None = None,
     clip_grad_norm: float | None = None,
     clip_grad_value: float | None = None,
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
 ) -> History:
     """Train `model` for `epochs` epochs; every engine gives the same run.
 
@@ -98,19 +103,26 @@ def fit(
             score for NLLLoss and CrossEntropyLoss), measured during training on each batch before
             its step; or functions (prediction, target) -> float, averaged over samples.
         engine: "numpy", "numba" (compiled; LoweringError where the model cannot be), or "auto".
-        callbacks: functions called with a FitState after each epoch.
+        callbacks: functions called with a FitState after each epoch; their method `finish`, where they
+            have one, at the end.
         progress: show a bar, if the output is a terminal.
         scheduler: a schedule of `optimizer`, or a list of them: stepped after every epoch and its
             validation, before the callbacks; OneCycleLR after every batch (as any whose `every` is set to
             "batch"). ReduceLROnPlateau gets what its `monitor` names.
         clip_grad_norm: scale the gradients of a step down to this norm, all together.
         clip_grad_value: cut their elements to plus or minus this, first.
+        checkpoint: a path, or a Checkpoint: keep the run there as it goes, and go on from there if the file
+            exists, with the result of a run that was never interrupted. The program must be the same, data
+            included. A file of a finished run leaves nothing to do.
     Returns:
         History.
     Raises:
         DivergenceError: a loss (or, at the end, a parameter) that is not finite. Model and optimizer
             hold what they held when the last finite loss was computed.
-        TypeError, ValueError, IndexError: data that do not fit the model or the loss; nothing is changed.
+        TypeError, ValueError, IndexError: data that do not fit the model or the loss, a checkpoint that is
+            damaged or of another run; nothing is changed. OSError: no place for the first checkpoint.
+    Warns:
+        RuntimeWarning: a later checkpoint could not be written (a full disk); the last one is still whole.
     """
     check_arguments(model, loss_fn, optimizer, epochs, engine)
     dtype = next(iter(model.parameters())).dtype
@@ -129,8 +141,15 @@ def fit(
         runner, state.history.engine, state.history.reason = _choose_engine(
             engine, model, loss_fn, optimizer, batches, named, notice(progress), regime
         )
+        keeper = None
+        if checkpoint is not None:
+            from ..checkpoint import Checkpoint, Keeper
+
+            where = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+            keeper = Keeper(where, state, regime, callbacks, batches, held_out)
+            keeper.begin()
         with progress_bar(progress, state) as show, np.errstate(all="ignore"):
-            run_epochs(runner, state, held_out, named, callbacks, show, regime)
+            run_epochs(runner, state, held_out, named, callbacks, show, regime, keeper)
     finally:
         model.train(was_training)
     return state.history
@@ -144,6 +163,7 @@ def run_epochs(
     callbacks: Sequence[Callback],
     show: Callable[[], None],
     regime: Regime | None = None,
+    keeper: Keeper | None = None,
 ) -> None:
     """Run until all epochs are done or a callback stops; `show` is called after every block of epochs."""
     history = state.history
@@ -152,7 +172,8 @@ def run_epochs(
     watched = held_out is not None or bool(callbacks) or not regime.foreseeable
     while state.epoch < state.epochs and not state.stop:
         started = time.perf_counter()
-        block = runner.run(1 if watched else state.epochs - state.epoch)
+        ahead = 1 if watched else state.epochs - state.epoch
+        block = runner.run(ahead if keeper is None else min(ahead, keeper.epochs_ahead()))
         history.seconds += time.perf_counter() - started
         _record(block, state)
         if held_out is not None:
@@ -163,11 +184,18 @@ def run_epochs(
         regime.after_epoch(history)
         for callback in callbacks:
             callback(state)
+        if keeper is not None:
+            keeper.after_epochs()
         show()
     # A last step can leave NaN behind that no loss has shown yet.
     if history.steps and not all(np.isfinite(p.data).all() for p in state.model.parameters()):
         runner.undo()
         raise _divergence(state, "a parameter is not finite after the last step", state.epoch, history.steps)
+    if keeper is not None:
+        keeper.finish()
+    for callback in callbacks:
+        if hasattr(callback, "finish"):
+            callback.finish(state)
 
 
 def _record(block: Block, state: FitState) -> None:

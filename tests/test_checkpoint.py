@@ -1,0 +1,301 @@
+"""Runs that survive: killed, resumed, on a full disk; the end is that of a run that was never interrupted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from killed import EPOCHS, figures, program
+
+import scratchnn as snn
+from scratchnn.checkpoint import KIND
+from scratchnn.files import FileFormatError
+from scratchnn.files.state_file import read_state, write_state
+
+ENGINES = ("numpy", "numba")
+ROOT = Path(__file__).parent.parent
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+}
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **ONE_THREAD},
+    )
+
+
+def same(first: dict[str, Any], second: dict[str, Any]) -> None:
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert second[name].dtype == value.dtype
+        assert second[name].tobytes() == value.tobytes(), name
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_killed_at_fifty_random_moments(engine: str, tmp_path: Path) -> None:
+    """SIGKILL, some of them in the middle of writing; parameters and history end exactly equal."""
+    done = run_python(str(ROOT / "tests" / "killed.py"), engine, str(tmp_path), "50")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "50 kills" in done.stdout
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_goes_on_in_another_process(engine: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    done = run_python("-c", f"from killed import program; program({engine!r}, {str(path)!r}, epochs=9)")
+    assert done.returncode == 0, done.stderr
+    assert read_state(KIND, path)["epoch"] == 9
+    snn.manual_seed(999)
+    same(figures(*program(engine)), figures(*program(engine, path)))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("cut", [1, 2, EPOCHS - 1])
+def test_whole_epochs_later_or_sooner(engine: str, cut: int, tmp_path: Path) -> None:
+    """Without anything that looks at each epoch the compiled engine makes many in one call: the same run."""
+
+    def plain(epochs: int, checkpoint: Any = None) -> Any:
+        snn.manual_seed(0)
+        rng = np.random.default_rng(0)
+        X, y = rng.standard_normal((50, 3)), rng.standard_normal((50, 1))
+        model = snn.Sequential(
+            snn.Linear(3, 5, dtype=np.float64), snn.ReLU(), snn.Linear(5, 1, dtype=np.float64)
+        )
+        optimizer = snn.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        loader = snn.DataLoader(snn.TensorDataset(X, y), batch_size=16, shuffle=True)
+        schedule = snn.MultiStepLR(optimizer, [3, 3, 7])
+        history = snn.fit(
+            model, snn.MSELoss(), optimizer, loader, epochs, engine=engine, progress=False,
+            scheduler=schedule, checkpoint=checkpoint,
+        )  # fmt: skip
+        return {**figures(model, history), "lr": np.array(schedule.get_last_lr()), "next": snn.rand(2)}
+
+    path = tmp_path / "run.safetensors"
+    plain(cut, path)
+    same(plain(EPOCHS), plain(EPOCHS, path))
+    # of a run that is through nothing is left to do, but everything is there
+    again = plain(EPOCHS, path)
+    same(plain(EPOCHS), again)
+
+
+def test_how_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+
+    def note(owner: str, kind: str, path: Any, state: dict[str, Any]) -> None:
+        written.append(state["epoch"])
+        write_state(owner, kind, path, state)
+
+    monkeypatch.setattr("scratchnn.files.state_file.write_state", note)
+    for engine in ENGINES:
+        program(engine, snn.Checkpoint(tmp_path / f"{engine} 5", every_epochs=5), epochs=12)
+        assert written == [0, 5, 10, 12]
+        written.clear()
+        program(engine, snn.Checkpoint(tmp_path / f"{engine} 0", every_seconds=0), epochs=3)
+        assert written == [0, 1, 2, 3]
+        written.clear()
+        program(engine, tmp_path / f"{engine} default", epochs=3)
+        assert written == [0, 3]
+        written.clear()
+    with pytest.raises(ValueError, match="every_epochs"):
+        snn.Checkpoint("run", every_epochs=0)
+    with pytest.raises(ValueError, match="every_seconds=-1"):
+        snn.Checkpoint("run", every_seconds=-1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_stopped_run_stays_stopped(engine: str, tmp_path: Path) -> None:
+    def stopped(checkpoint: Any) -> Any:
+        snn.manual_seed(0)
+        model = snn.Sequential(snn.Linear(1, 1))
+        optimizer = snn.SGD(model.parameters(), lr=0.5)
+        X = np.ones((4, 1), np.float32)
+        stopping = snn.EarlyStopping(patience=3, min_delta=1e-3)
+        history = snn.fit(
+            model, snn.MSELoss(), optimizer, (X, X), 200, engine=engine, progress=False,
+            callbacks=[stopping], checkpoint=checkpoint,
+        )  # fmt: skip
+        return figures(model, history), stopping
+
+    path = tmp_path / "run.safetensors"
+    first, stopping = stopped(path)
+    second, again = stopped(path)
+    assert len(first["history train_loss"]) == stopping.stopped_epoch == again.stopped_epoch < 100
+    same(first, second)
+
+
+# ---- full disks -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_full_disk(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENOSPC in the middle of a file: the old one is whole, a warning says so, and the run ends as ever."""
+    path = tmp_path / "run.safetensors"
+    program(engine, path, epochs=4)
+    old = path.read_bytes()
+
+    class Full:
+        def __init__(self, *arguments: Any) -> None:
+            self.file = open(*arguments)  # noqa: SIM115
+
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *exception: Any) -> None:
+            self.file.close()
+
+        def write(self, data: bytes) -> None:
+            self.file.write(data[: len(data) // 2])
+            self.file.flush()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("scratchnn.files.atomic.open", Full, raising=False)
+    with pytest.warns(RuntimeWarning) as warned:
+        result = figures(*program(engine, snn.Checkpoint(path, every_epochs=10)))
+    messages = [str(warning.message) for warning in warned]
+    assert len(messages) >= 2
+    assert "after epoch 14: [Errno 28] No space left on device" in messages[0]
+    assert f"The file {path} is whole and still that of epoch 4" in messages[0]
+    assert path.read_bytes() == old
+    assert os.listdir(tmp_path) == [path.name]
+    same(figures(*program(engine)), result)
+    with pytest.raises(OSError, match="No space left on device") as refused:  # nowhere to begin
+        program(engine, tmp_path / "another.safetensors")
+    assert "Nothing was written" in refused.value.__notes__[0]
+    # room again: it goes on from epoch 4
+    monkeypatch.undo()
+    same(result, figures(*program(engine, path)))
+
+
+LIMITED = """
+import resource, sys, warnings
+from killed import figures, program
+import scratchnn as snn
+path = sys.argv[1]
+program("numpy", path, epochs=4)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    program("numpy", path)
+print(caught[0].message)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+def test_a_limit_of_the_operating_system(tmp_path: Path) -> None:
+    """Here the kernel itself refuses to write beyond 4096 bytes."""
+    path = tmp_path / "run.safetensors"
+    done = run_python("-c", LIMITED, str(path))
+    assert done.returncode == 0, done.stderr
+    assert "File too large" in done.stdout
+    assert "is whole and still that of epoch 4" in done.stdout
+    assert read_state(KIND, path)["epoch"] == 4
+    assert os.listdir(tmp_path) == [path.name]
+
+
+# ---- refusals -------------------------------------------------------------------------------------
+
+
+def test_the_run_must_be_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+
+    def train(
+        hidden: int = 3, batch: int = 2, loss: Any = None, lr: float = 0.1, engine: str = "numpy"
+    ) -> Any:
+        model = snn.Sequential(snn.Linear(2, hidden), snn.Linear(hidden, 1))
+        optimizer = snn.SGD(model.parameters(), lr=lr)
+        X = np.ones((6, 2), np.float32)
+        loader = snn.DataLoader(snn.TensorDataset(X, X[:, :1]), batch_size=batch)
+        return model, optimizer, snn.fit(
+            model, loss or snn.MSELoss(), optimizer, loader, 3, engine=engine, progress=False, checkpoint=path
+        )  # fmt: skip
+
+    train()
+    with pytest.raises(ValueError, match=r"of another run: its model is .*Delete the file to begin anew"):
+        train(hidden=4)
+    with pytest.raises(ValueError, match="its data is"):
+        train(batch=3)
+    with pytest.raises(ValueError, match=r"its loss is MSELoss\(.*\), here L1Loss"):
+        train(loss=snn.L1Loss())
+    with pytest.raises(ValueError, match="its engine is numpy, here numba"):
+        train(engine="numba")
+    # hyperparameters are part of what is kept: those of the file count
+    assert train(lr=0.7)[1].param_groups[0]["lr"] == 0.1
+    model = snn.Sequential(snn.Linear(2, 1))
+    more = snn.SGD([*model.parameters(), snn.Parameter(np.zeros(1, np.float32))], lr=0.1)
+    with pytest.raises(ValueError, match="parameters that are not the model's"):
+        snn.fit(model, snn.MSELoss(), more, ([[1.0, 2.0]], [[1.0]]), 1, checkpoint=path, progress=False)
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    program("numpy", path, epochs=2)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-5] ^= 1
+    for data in (b"", whole[:100], whole[:-1], bytes(flipped), b"no checkpoint at all"):
+        path.write_bytes(data)
+        with pytest.raises(FileFormatError, match=r"run\.safetensors"):
+            program("numpy", path, epochs=3)
+        assert path.read_bytes() == data
+    snn.save(snn.Linear(1, 1), path)
+    with pytest.raises(FileFormatError, match="it holds no checkpoint"):
+        program("numpy", path, epochs=3)
+    with pytest.raises(FileNotFoundError, match="No such folder"):
+        program("numpy", tmp_path / "none" / "run.safetensors", epochs=3)
+
+
+def test_a_checkpoint_is_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    program("numpy", path, epochs=1)
+    with pytest.raises(FileFormatError, match="weights without an architecture"):
+        snn.load(path)
+
+
+# ---- the file -------------------------------------------------------------------------------------
+
+
+def test_what_a_state_may_hold(tmp_path: Path) -> None:
+    state = {
+        "plain": [None, True, 3, -(2**70), 0.1, "text", {"is": "dict", "of": 3}],
+        "numbers": [float("inf"), -float("inf"), 1e-320, -0.0],
+        "nested": ({1: (2, [3])}, Counter({4: 2})),
+        "arrays": {0: np.arange(3), "f": np.float32(0.1), "empty": np.empty((0, 2)), "b": np.array(True)},
+        "more": [np.zeros((2, 3), np.uint8).T, np.array(np.nan, np.float32)],
+    }
+    path = tmp_path / "state"
+    write_state("test", "thing", path, state)
+    again = read_state("thing", path)
+    assert str(again["numbers"]) == str(state["numbers"])
+    assert again["plain"] == state["plain"]
+    assert again["nested"] == state["nested"]
+    assert isinstance(again["nested"][1], Counter)
+    for first, second in zip(
+        [*state["arrays"].values(), *state["more"]],  # type: ignore[attr-defined, misc]
+        [*again["arrays"].values(), *again["more"]],
+        strict=True,
+    ):
+        assert (type(first), first.dtype, first.shape) == (type(second), second.dtype, second.shape)
+        np.testing.assert_array_equal(first, second)
+    with pytest.raises(FileFormatError, match="it holds no checkpoint"):
+        read_state("checkpoint", path)
+    for wrong in ({1, 2}, object(), lambda: 0, np.zeros(1, "U3")):
+        with pytest.raises(
+            TypeError, match=r"test got thing/callbacks/0 of type .*; what a file keeps is numbers"
+        ):
+            write_state("test", "thing", path, {"callbacks": [wrong]})
+    assert read_state("thing", path)["plain"] == state["plain"]
