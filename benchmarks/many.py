@@ -13,7 +13,7 @@ from .workloads import RINGS, Task, task
 
 PEERS = ("many_numba", "many_jax", "many_vmap")
 NETWORKS, QUICK_NETWORKS, CORES = 1000, 8, 2
-SECONDS, REPEATS = 6.0, 3  # setting up a thousand networks must be a small part of a run, as it is in use
+SECONDS, REPEATS = 3.0, 3  # setting up a thousand networks must be a small part of a run, as it is in use
 CHECK_EPOCHS = 20
 
 

@@ -80,7 +80,7 @@ def page(document: dict[str, Any]) -> str:
             parts.append(
                 f"![Microseconds a step against size, a line a peer](images/benchmarks-{picture}.png)"
             )
-        if section["settings"]["clock"] == "cpu" and name != "startup":
+        if section["settings"]["clock"] == "cpu":
             parts.append("Processor time, not the wall clock's: other programs were running on the machine.")
         left_out = skipped(section["results"])
         if left_out:
