@@ -2,12 +2,11 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from processes import interrupted
 
 from scratchnn import cli, studies
 
@@ -138,16 +137,10 @@ def test_a_full_disk_gets_one_line(capsys, tmp_path, monkeypatch):
     ids=["while scratchnn trains", "while PyTorch trains"],
 )
 def test_ctrl_c_stops_within_a_second_and_keeps_the_pictures(picture, arguments, tmp_path):
-    process = command("study", "circles", *arguments, "--out", str(tmp_path))
-    deadline = time.monotonic() + 60
-    while not (tmp_path / f"{picture}.png").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    sent = time.monotonic()
-    _, err = process.communicate(timeout=20)
-    assert time.monotonic() - sent < 1
-    assert process.returncode == 130
+    arguments = ["study", "circles", *arguments, "--out", str(tmp_path)]
+    code, err, seconds = interrupted(arguments, tmp_path / f"{picture}.png", later=0.5)
+    assert seconds < 1
+    assert code == 130
     assert err == f"scratchnn: stopped; the pictures made so far stay in {tmp_path}\n"
     assert (tmp_path / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
     assert not list(tmp_path.glob(".*"))

@@ -1,15 +1,12 @@
 """The drawing study: built-in drawings, image files good and bad, the run, and what is tried after it."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import interrupted
 from scipy.ndimage import label
 
 import scratchnn as snn
@@ -288,17 +285,8 @@ def test_ctrl_c_stops_within_a_second_and_keeps_the_pictures(
     short, tmp_path
 ):  # `short`: kernels are compiled
     arguments = ["study", "drawing", "--epochs", "1000000", "--no-reference", "--out", str(tmp_path)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scratchnn.cli", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "drawing.png").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    sent = time.monotonic()
-    _, err = process.communicate(timeout=20)
-    assert time.monotonic() - sent < 1
-    assert process.returncode == 130
-    assert err.decode() == f"scratchnn: stopped; the pictures made so far stay in {tmp_path}\n"
+    code, err, seconds = interrupted(arguments, tmp_path / "drawing.png", later=1.0)
+    assert seconds < 1
+    assert code == 130
+    assert err == f"scratchnn: stopped; the pictures made so far stay in {tmp_path}\n"
     assert [picture.name for picture in tmp_path.iterdir()] == ["drawing.png"]

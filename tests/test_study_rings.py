@@ -2,16 +2,14 @@
 
 import itertools
 import json
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import torch
+from processes import interrupted
 
 import scratchnn as snn
+from scratchnn import cli
 from scratchnn.studies import StudyError, rings
 
 PICTURES = [
@@ -178,6 +176,11 @@ def test_settings_reach_the_run():
     assert result.numbers["parity"]["batches_identical"] is True
 
 
+def test_a_width_whose_codes_cannot_be_drawn():
+    result = rings.run(epochs=1, hidden=9, reference=False, quiet=True)
+    assert [len(result.figures[name].axes) for name in ("lines", "regions")] == [6, 4]  # six with a spare
+
+
 @pytest.mark.parametrize("setting", [{"seeds": 0}, {"epochs": 0}, {"batch_size": 0}, {"hidden": 1.5}])
 def test_a_setting_that_cannot_work_is_refused(setting):
     (name,) = setting
@@ -187,17 +190,24 @@ def test_a_setting_that_cannot_work_is_refused(setting):
 
 def test_ctrl_c_while_many_networks_train(short, tmp_path):  # `short`: kernels are compiled
     arguments = ["study", "rings", "--play", "--no-reference", "--out", str(tmp_path)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scratchnn.cli", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "relu-activations.png").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    sent = time.monotonic()
-    _, err = process.communicate(timeout=20)
-    assert time.monotonic() - sent < 1
-    assert process.returncode == 130
-    assert err.decode() == f"scratchnn: stopped; the pictures made so far stay in {tmp_path}\n"
+    code, err, seconds = interrupted(arguments, tmp_path / "relu-activations.png", later=0.5)
+    assert seconds < 1
+    assert code == 130
+    assert err == f"scratchnn: stopped; the pictures made so far stay in {tmp_path}\n"
     assert sorted(picture.stem for picture in tmp_path.iterdir()) == sorted(PICTURES)
+
+
+@pytest.mark.parametrize("name", ["rings", "drawing"])
+def test_the_command_line_hands_its_options_on(name, tmp_path, capsys):
+    given = ["--epochs", "2", "--lr", "0.5", "--batch-size", "1000", "--hidden", "2", "--seed", "3"]
+    given += ["--no-reference", "--out", str(tmp_path), "--json"]
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["study", name, *given, *(["--drawing", "letter"] if name == "drawing" else [])])
+    out, err = capsys.readouterr()
+    numbers = json.loads(out)
+    assert (stop.value.code, err) == (0, "")
+    assert (numbers["study"], numbers["epochs"], numbers["seed"], numbers["parity"]) == (name, 2, 3, None)
+    assert {"lr": 0.5, "batch_size": 1000, "hidden": 2}.items() <= numbers["results"].items()
+    assert len(numbers["pictures"]) == len(list(tmp_path.iterdir())) > 4
+    if name == "drawing":
+        assert "letter" in numbers["results"]["subject"]
