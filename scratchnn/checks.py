@@ -18,6 +18,8 @@ __all__ = [
     "Array",
     "as_array",
     "as_dtype",
+    "as_int",
+    "as_number",
     "came_from_softmax",
     "note_softmax",
     "positive_int",
@@ -50,7 +52,7 @@ def as_array(owner: str, name: str, value: Any, dtype: Any = None) -> Array:
         TypeError: an array of another dtype, or something that is not numeric.
         ValueError: a list whose rows differ in length.
     """
-    if hasattr(value, "dtype"):
+    if hasattr(value, "__array__"):
         array = np.asarray(value)
         if array.dtype == dtype or (dtype is None and array.dtype in FLOAT_DTYPES):
             return array
@@ -85,11 +87,24 @@ def _dtype_message(owner: str, name: str, array: Array, dtype: Any) -> str:
 
 def positive_int(owner: str, name: str, value: Any, minimum: int = 1) -> int:
     """`value` as an int of at least `minimum`. Raises TypeError for other types, ValueError below."""
+    whole = as_int(owner, name, value)
+    if whole < minimum:
+        raise ValueError(f"{owner} got {name}={whole}; it must be at least {minimum}")
+    return whole
+
+
+def as_int(owner: str, name: str, value: Any) -> int:
+    """`value` as an int. Raises TypeError for other types, truth values and floats among them."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{owner} got {name}={value!r}; it needs an int")
-    if value < minimum:
-        raise ValueError(f"{owner} got {name}={value}; it must be at least {minimum}")
     return int(value)
+
+
+def as_number(owner: str, name: str, value: Any) -> float:
+    """`value` as a float, NaN and infinities among them. Raises TypeError for other types."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{owner} got {name}={value!r}; it needs a number")
+    return float(value)
 
 
 # The newest output of a Softmax layer, so that a loss can know it by identity and need not guess by value.

@@ -11,12 +11,12 @@ import itertools
 import math
 import operator
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from .checks import Array, positive_int
+from .checks import Array, as_number, positive_int
 from .random import Generator, default_generator, permutation_from_words, permutation_words, randperm, resolve
 
 __all__ = ["DataLoader", "Subset", "TensorDataset", "random_split"]
@@ -173,6 +173,9 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Generator | 
         ValueError: other sums, a negative length. TypeError: lengths that are neither.
     """
     rows = len(dataset)
+    lengths = list(lengths) if isinstance(lengths, Iterable) else [lengths]
+    for position, length in enumerate(lengths):
+        as_number("random_split", f"lengths[{position}]", length)
     counts = _fraction_counts(rows, lengths) if _are_fractions(lengths) else _counts(rows, lengths)
     indices = randperm(rows, generator=resolve("random_split", generator))
     ends = itertools.accumulate(counts)
@@ -219,7 +222,7 @@ def _column(position: int, tensor: Any) -> Array:
         raise TypeError(f"TensorDataset got {array.dtype} as array {position}; it needs numbers")
     if array.ndim == 0:
         raise ValueError(f"TensorDataset got a single number as array {position}; it needs rows, axis 0")
-    if not hasattr(tensor, "dtype") and array.dtype == np.float64:
+    if not hasattr(tensor, "__array__") and array.dtype == np.float64:
         return array.astype(np.float32)
     return array
 

@@ -16,7 +16,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from .checks import Array
+from .checks import Array, as_int
 from .fma import multiply_add
 from .normal import BLOCK, box_muller_blocks, box_muller_pair
 
@@ -195,14 +195,14 @@ def randint(
     less than one part in 16.
 
     Raises:
-        TypeError: no size. ValueError: high is not above low, or either is no int64.
+        TypeError: no size, a bound that is no int. ValueError: high is not above low, or either is no int64.
     """
     if size is None:
         high, size = None, high
     if size is None:
         raise TypeError("randint needs a size: randint(high, size) or randint(low, high, size)")
     bounds: Any = (0, low) if high is None else (low, high)
-    low, stop = (operator.index(bound) for bound in bounds)
+    low, stop = (as_int("randint", name, bound) for name, bound in zip(("low", "high"), bounds, strict=True))
     if not low < stop:
         raise ValueError(f"randint got low={low} and high={stop}; high must be above low")
     if low < -(2**63) or stop >= 2**63:
@@ -216,6 +216,7 @@ def randperm(n: int, *, generator: Generator | None = None) -> Array:
     """(n,) int64: a random order of 0 ... n - 1, by Fisher and Yates's shuffle; n - 1 words.
 
     Raises:
+        TypeError: n is no int.
         ValueError: n is negative, or 214748364 and more (where torch takes another algorithm).
     """
     words = permutation_words(n, resolve("randperm", generator))
@@ -224,7 +225,7 @@ def randperm(n: int, *, generator: Generator | None = None) -> Array:
 
 def permutation_words(n: int, generator: Generator) -> Array:
     """The words that `randperm(n)` takes: (n - 1,) uint64, none for n = 0."""
-    n = operator.index(n)
+    n = as_int("randperm", "n", n)
     if not 0 <= n < RANDPERM_LIMIT:
         raise ValueError(f"randperm got n={n}; it must be at least 0 and below {RANDPERM_LIMIT}")
     return generator.words(max(n - 1, 0))

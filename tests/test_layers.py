@@ -311,8 +311,19 @@ def test_load_state_dict_not_strict_takes_what_fits() -> None:
     assert_array_equal(model[0].bias.data, bias)
     with pytest.raises(TypeError, match="of dtype <U1; it needs real"):
         model.load_state_dict({"0.weight": np.array([["a"]])}, strict=False)
+    with pytest.raises(ValueError, match=r"got 0.bias as a list whose rows differ in length"):
+        model.load_state_dict({"0.bias": [[1.0], [1.0, 2.0]]}, strict=False)
     with pytest.raises(TypeError, match="it needs a dict"):
         model.load_state_dict([1, 2])
+
+
+def test_load_state_dict_casts_as_torch_does() -> None:
+    model, twin = snn.Linear(1, 1), torch.nn.Linear(1, 1)
+    state = {"weight": np.array([[1e300]]), "bias": np.array([1 / 3])}
+    model.load_state_dict(state)
+    twin.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
+    for key, value in twin.state_dict().items():
+        assert_array_equal(model.state_dict()[key], value.numpy())
 
 
 def test_train_and_eval_reach_everything() -> None:
@@ -432,6 +443,16 @@ def test_backward_before_forward_and_with_the_wrong_shape() -> None:
         (lambda: snn.Sequential({"a.b": snn.ReLU()}), KeyError, "cannot name"),
         (lambda: snn.Sequential({"forward": snn.ReLU()}), KeyError, "cannot name"),
         (lambda: snn.Softmax(2)(np.zeros((2, 2), np.float32)), IndexError, "dim must be between -2 and 1"),
+        (lambda: snn.Softmax(None), TypeError, "Softmax got dim=None; it needs an int"),
+        (lambda: snn.LogSoftmax(1.0), TypeError, "LogSoftmax got dim=1.0; it needs an int"),
+        (lambda: snn.MLP(2, [4, 2.7], 1), TypeError, r"MLP got hidden\[1\]=2.7; it needs an int"),
+        (lambda: snn.MLP(2, None, 1), TypeError, r"MLP got hidden\[0\]=None; it needs an int"),
+        (lambda: snn.MLP(2, [0], 1), ValueError, r"hidden\[0\]=0; it must be at least 1"),
+        (lambda: snn.MLP(2, 3, 1, None), ValueError, "activation=None; it must be one of"),
+        (lambda: snn.MLP(2, 3, 1, ["relu"]), ValueError, "or a function that makes a module"),
+        (lambda: snn.MLP(2, 3, 1, lambda: 3), TypeError, "MLP got 3 as module 1"),
+        (lambda: snn.ModuleList([snn.ReLU()])[1], IndexError, "ModuleList of 1 modules has no index 1"),
+        (lambda: snn.ReLU().register_forward_hook(3), TypeError, r"ReLU\(\) got 3 as forward hook"),
         (lambda: snn.Parameter([1.0]).accumulate(np.ones(2)), ValueError, "gradient of shape"),
         (lambda: snn.Module().forward(1), NotImplementedError, "must write forward"),
     ],
@@ -466,6 +487,31 @@ def test_any_memory_layout_gives_the_same_and_nothing_is_written(layer: snn.Modu
             assert_allclose(got, want, rtol=1e-6, atol=1e-6)
     assert_array_equal(x, frozen)
     assert_array_equal(dy, dfrozen)
+
+
+def test_a_parameter_takes_a_read_only_array_by_copy() -> None:
+    frozen, plain = np.ones(2, np.float32), np.ones(2, np.float32)
+    frozen.flags.writeable = False
+    parameters = [snn.Parameter(plain), snn.Parameter(frozen)]
+    for parameter in parameters:
+        parameter.grad = np.ones(2, np.float32)
+    snn.SGD(parameters, lr=0.5).step()
+    assert_array_equal(parameters[1].data, [0.5, 0.5])
+    assert_array_equal(frozen, [1, 1])
+    assert parameters[0].data is plain
+
+
+class Frame:
+    """What a table of pandas has of an array: no `dtype`, but a way to become one."""
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return np.zeros((3, 2))
+
+
+def test_what_becomes_an_array_keeps_its_dtype() -> None:
+    with pytest.raises(TypeError, match=r"got x of dtype float64; it needs float32"):
+        snn.Linear(2, 2)(Frame())
+    assert snn.TensorDataset(Frame()).tensors[0].dtype == np.float64
 
 
 def test_an_empty_batch_goes_through_layers() -> None:

@@ -232,6 +232,8 @@ def test_class_probabilities_are_checked() -> None:
 def test_label_smoothing_range(wrong: float) -> None:
     with pytest.raises(ValueError, match=r"CrossEntropyLoss got label_smoothing=.*\[0, 1\]"):
         CrossEntropyLoss(label_smoothing=wrong)
+    with pytest.raises(TypeError, match="CrossEntropyLoss got label_smoothing='a'; it needs a number"):
+        CrossEntropyLoss(label_smoothing="a")
 
 
 def test_a_refused_call_changes_nothing() -> None:

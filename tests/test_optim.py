@@ -325,6 +325,7 @@ BAD_ARGUMENTS = [
     (SGD, {"lr": nan}, ValueError, "Invalid learning rate: nan"),
     (SGD, {"lr": "fast"}, TypeError, "SGD got lr='fast'; it needs a number"),
     (SGD, {"lr": None}, TypeError, "SGD got lr=None"),
+    (SGD, {"dampening": "a"}, TypeError, "SGD got dampening='a'; it needs a number"),
     (SGD, {"momentum": -0.5}, ValueError, "Invalid momentum value: -0.5"),
     (SGD, {"momentum": nan}, ValueError, "Invalid momentum value: nan"),
     (SGD, {"weight_decay": -1}, ValueError, "Invalid weight_decay value: -1"),
@@ -429,6 +430,8 @@ def test_a_state_that_does_not_fit_changes_nothing(change, message):
     optimizer = Adam([Parameter(np.ones(2)), Parameter(np.ones(3))])
     with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict(spoil(change))
+    with pytest.raises(TypeError, match="Adam got a state dict of type NoneType; it needs what state_dict"):
+        optimizer.load_state_dict(None)
     assert optimizer.param_groups[0]["lr"] == 1e-3
     assert not optimizer.state
     optimizer.load_state_dict(spoil(lambda s: None))

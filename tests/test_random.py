@@ -380,6 +380,8 @@ def read_only() -> Array:
         (ValueError, "above low", lambda: snn.randint(3, 3, (2,))),
         (ValueError, "int64", lambda: snn.randint(0, 2**63, (2,))),
         (TypeError, "needs a size", lambda: snn.randint(3)),
+        (TypeError, "randint got high=2.5; it needs an int", lambda: snn.randint(0, 2.5, (2,))),  # type: ignore[arg-type]
+        (TypeError, "randperm got n=2.5; it needs an int", lambda: snn.randperm(2.5)),  # type: ignore[arg-type]
         (ValueError, "below 214748364", lambda: snn.randperm(214748364)),
         (ValueError, "at least 0", lambda: snn.randperm(-1)),
         (ValueError, r"within \[0, 1\]", lambda: snn_random.bernoulli(1.01, 3)),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 
 from .. import functional as F
-from ..checks import Array, as_array, note_softmax
+from ..checks import Array, as_array, as_int, as_number, note_softmax
 from ..random import bernoulli
 from .module import Module
 
@@ -57,7 +56,7 @@ class LeakyReLU(Module):
     """y = x where x > 0, else negative_slope * x. Any shape. Source: torch.nn.LeakyReLU."""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = _number("LeakyReLU", "negative_slope", negative_slope)
+        self.negative_slope = as_number("LeakyReLU", "negative_slope", negative_slope)
 
     def forward(self, x: Any) -> Array:
         """Any shape -> the same."""
@@ -105,7 +104,7 @@ class _AlongAxis(Module):
     """What softmax and log-softmax share: an axis, checked against each input."""
 
     def __init__(self, dim: int) -> None:
-        self.dim = operator.index(dim)
+        self.dim = as_int(type(self).__name__, "dim", dim)
 
     def _input(self, x: Any) -> Array:
         x = as_array(self._label(), "x", x)
@@ -155,8 +154,8 @@ class Threshold(Module):
     """y = x where x > threshold, else value. Any shape. Source: torch.nn.Threshold."""
 
     def __init__(self, threshold: float, value: float) -> None:
-        self.threshold = _number("Threshold", "threshold", threshold)
-        self.value = _number("Threshold", "value", value)
+        self.threshold = as_number("Threshold", "threshold", threshold)
+        self.value = as_number("Threshold", "value", value)
 
     def forward(self, x: Any) -> Array:
         """Any shape -> the same."""
@@ -183,7 +182,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        self.p = _number("Dropout", "p", p)
+        self.p = as_number("Dropout", "p", p)
         if not 0 <= self.p <= 1:
             raise ValueError(f"Dropout got p={p}; a probability lies between 0 and 1")
 
@@ -208,9 +207,3 @@ class Dropout(Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
-
-
-def _number(owner: str, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{owner} got {name}={value!r}; it needs a number")
-    return float(value)

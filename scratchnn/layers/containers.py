@@ -9,7 +9,7 @@ from typing import Any, Self, overload
 
 import numpy as np
 
-from ..checks import Array, as_array
+from ..checks import Array, as_array, positive_int
 from .activations import Identity, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .linear import Linear
 from .module import Module
@@ -17,7 +17,39 @@ from .module import Module
 __all__ = ["MLP", "ModuleList", "Sequential"]
 
 
-class Sequential(Module):
+class _Chain(Module):
+    """What Sequential and ModuleList share: modules in the order in which they were assigned."""
+
+    def _chain(self) -> list[Module]:
+        return [value for value in vars(self).values() if isinstance(value, Module)]
+
+    def _names(self) -> list[str]:
+        return [name for name, value in vars(self).items() if isinstance(value, Module)]
+
+    def _position(self, index: int) -> int:
+        position = operator.index(index)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"{type(self).__name__} of {len(self)} modules has no index {position}")
+        return position % len(self)
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end; returns self."""
+        _check_module(type(self).__name__, str(len(self)), module)
+        setattr(self, str(len(self)), module)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._chain())
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._chain())
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        _check_module(type(self).__name__, str(index), module)
+        setattr(self, self._names()[self._position(index)], module)
+
+
+class Sequential(_Chain):
     """Modules one after the other: y = module_k(... module_1(x)).
 
     Args:
@@ -39,12 +71,6 @@ class Sequential(Module):
                     f"Sequential cannot name a module {name!r}: empty, dotted or already an attribute"
                 )
             setattr(self, name, module)
-
-    def _chain(self) -> list[Module]:
-        return [value for value in vars(self).values() if isinstance(value, Module)]
-
-    def _names(self) -> list[str]:
-        return [name for name, value in vars(self).items() if isinstance(value, Module)]
 
     def forward(self, x: Any) -> Array:
         """y (shape as the last module gives it) for x (shape as the first one takes it)."""
@@ -69,18 +95,6 @@ class Sequential(Module):
             dy = module.backward(dy)
         return np.asarray(dy)
 
-    def append(self, module: Module) -> Self:
-        """Add a module at the end; returns self."""
-        _check_module(type(self).__name__, str(len(self)), module)
-        setattr(self, str(len(self)), module)
-        return self
-
-    def __len__(self) -> int:
-        return len(self._chain())
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._chain())
-
     @overload
     def __getitem__(self, index: int) -> Module: ...
     @overload
@@ -89,14 +103,10 @@ class Sequential(Module):
         if isinstance(index, slice):
             names = self._names()[index]
             return Sequential(OrderedDict((name, getattr(self, name)) for name in names))
-        return self._chain()[_position(self, index)]
-
-    def __setitem__(self, index: int, module: Module) -> None:
-        _check_module(type(self).__name__, str(index), module)
-        setattr(self, self._names()[_position(self, index)], module)
+        return self._chain()[self._position(index)]
 
 
-class ModuleList(Module):
+class ModuleList(_Chain):
     """A list of modules that registers them; it has no forward of its own.
 
     Source: torch.nn.ModuleList.
@@ -106,26 +116,11 @@ class ModuleList(Module):
         for module in modules:
             self.append(module)
 
-    def append(self, module: Module) -> Self:
-        """Add a module at the end; returns self."""
-        _check_module("ModuleList", str(len(self)), module)
-        setattr(self, str(len(self)), module)
-        return self
-
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add modules at the end; returns self."""
         for module in modules:
             self.append(module)
         return self
-
-    def _chain(self) -> list[Module]:
-        return [value for value in vars(self).values() if isinstance(value, Module)]
-
-    def __len__(self) -> int:
-        return len(self._chain())
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._chain())
 
     @overload
     def __getitem__(self, index: int) -> Module: ...
@@ -134,11 +129,7 @@ class ModuleList(Module):
     def __getitem__(self, index: int | slice) -> Module:
         if isinstance(index, slice):
             return ModuleList(self._chain()[index])
-        return self._chain()[_position(self, index)]
-
-    def __setitem__(self, index: int, module: Module) -> None:
-        _check_module("ModuleList", str(index), module)
-        setattr(self, str(_position(self, index)), module)
+        return self._chain()[self._position(index)]
 
 
 def _check_module(owner: str, name: str, module: Any) -> None:
@@ -147,13 +138,6 @@ def _check_module(owner: str, name: str, module: Any) -> None:
             f"{owner} got {module!r} as module {name}; it needs scratchnn modules: "
             "Linear(2, 10), ReLU(), or a subclass of Module"
         )
-
-
-def _position(modules: Sequential | ModuleList, index: int) -> int:
-    position = operator.index(index)
-    if not -len(modules) <= position < len(modules):
-        raise IndexError(f"{type(modules).__name__} of {len(modules)} modules has no index {position}")
-    return position % len(modules)
 
 
 _ACTIVATIONS: dict[str, Callable[[], Module]] = {
@@ -179,7 +163,7 @@ class MLP(Sequential):
         dtype: of the parameters.
     Shapes: x (..., D) -> y (..., M).
     Raises:
-        ValueError: a name that is no activation.
+        ValueError: a name that is no activation, a width below 1. TypeError: widths that are no ints.
     """
 
     def __init__(
@@ -192,11 +176,12 @@ class MLP(Sequential):
         *,
         dtype: Any = np.float32,
     ) -> None:
-        widths = [hidden] if isinstance(hidden, (int, np.integer)) else list(hidden)
+        widths = list(hidden) if isinstance(hidden, Iterable) else [hidden]
+        widths = [positive_int("MLP", f"hidden[{i}]", width) for i, width in enumerate(widths)]
         modules: list[Module] = []
         for width in widths:
-            modules += [Linear(in_features, int(width), dtype=dtype), _activation("activation", activation)]
-            in_features = int(width)
+            modules += [Linear(in_features, width, dtype=dtype), _activation("activation", activation)]
+            in_features = width
         modules.append(Linear(in_features, out_features, dtype=dtype))
         if output_activation is not None:
             modules.append(_activation("output_activation", output_activation))
@@ -204,8 +189,11 @@ class MLP(Sequential):
 
 
 def _activation(name: str, value: str | Callable[[], Module]) -> Module:
-    if not isinstance(value, str):
+    if callable(value):
         return value()
-    if value not in _ACTIVATIONS:
-        raise ValueError(f"MLP got {name}={value!r}; it must be one of {', '.join(_ACTIVATIONS)}")
+    if not isinstance(value, str) or value not in _ACTIVATIONS:
+        raise ValueError(
+            f"MLP got {name}={value!r}; it must be one of {', '.join(_ACTIVATIONS)}, "
+            "or a function that makes a module"
+        )
     return _ACTIVATIONS[value]()

@@ -40,8 +40,7 @@ class Linear(Module):
         x = as_array(self._label(), "x", x, self.weight.dtype)
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise ValueError(
-                f"Linear({self.in_features}, {self.out_features}) got x of shape {x.shape}; "
-                f"the last axis must be {self.in_features}"
+                f"{self._label()} got x of shape {x.shape}; the last axis must be {self.in_features}"
             )
         y = F.linear(x, self.weight.data, None if self.bias is None else self.bias.data)
         return self._remember(y, x)
@@ -54,6 +53,9 @@ class Linear(Module):
         if self.bias is not None:
             self.bias.accumulate(dbias)
         return dx
+
+    def _label(self) -> str:
+        return f"{type(self).__name__}({self.in_features}, {self.out_features})"
 
     def extra_repr(self) -> str:
         return (

@@ -19,7 +19,8 @@ class Parameter:
     """An array that an optimizer moves, and the gradient that tells it where.
 
     Args:
-        data: array (float32, float64) or list of numbers (float32); kept as it is, not copied.
+        data: array (float32, float64) or list of numbers (float32); kept as it is, not copied, unless it is
+            read-only.
     Attributes:
         data: the values.
         grad: dL/d(data), same shape, or None before the first backward and after `zero_grad`.
@@ -27,7 +28,8 @@ class Parameter:
     """
 
     def __init__(self, data: Any) -> None:
-        self.data = as_array("Parameter", "data", data)
+        array = as_array("Parameter", "data", data)
+        self.data = array if array.flags.writeable else array.copy()
         self.grad: Array | None = None
 
     @property
@@ -198,7 +200,7 @@ class Module:
             strict: with False, missing and unexpected paths are passed over.
         Raises:
             RuntimeError: missing, unexpected or mis-shaped entries, all of them named.
-            TypeError: an entry that is not numeric.
+            TypeError: an entry that is not numeric. ValueError: a list that makes no array.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"load_state_dict got {type(state_dict).__name__}; it needs a dict of arrays")
@@ -213,12 +215,18 @@ class Module:
         for path, parameter in own.items():
             if path not in state_dict:
                 continue
-            value = np.asarray(state_dict[path])
+            try:
+                value = np.asarray(state_dict[path])
+            except ValueError as error:
+                raise ValueError(
+                    f"load_state_dict got {path} as a list whose rows differ in length; it needs an array"
+                ) from error
             if value.dtype.kind not in "biuf":
                 raise TypeError(f"load_state_dict got {path} of dtype {value.dtype}; it needs real numbers")
             if value.shape != parameter.shape:
                 problems.append(f"{path} has shape {value.shape}, the model needs {parameter.shape}")
-            values[path] = value
+            with np.errstate(over="ignore"):  # infinity, as torch casts it
+                values[path] = value.astype(parameter.dtype)
         if problems:
             raise RuntimeError(
                 f"load_state_dict into {type(self).__name__} loaded nothing: {'; '.join(problems)}. "
@@ -263,7 +271,13 @@ class Module:
 
         Returns:
             a function that removes the hook.
+        Raises:
+            TypeError: a hook that cannot be called.
         """
+        if not callable(hook):
+            raise TypeError(
+                f"{self._label()} got {hook!r} as forward hook; it needs a function (module, x, y)"
+            )
         hooks = dict(self._hooks or {})
         key = max(hooks, default=-1) + 1
         hooks[key] = hook
@@ -287,7 +301,7 @@ class Module:
     def __repr__(self) -> str:
         children = [(name, value) for name, value in vars(self).items() if isinstance(value, Module)]
         if not children:
-            return self._label()
+            return f"{type(self).__name__}({self.extra_repr()})"
         lines = [self.extra_repr()] if self.extra_repr() else []
         lines += [f"({name}): {child!r}" for name, child in children]
         body = "\n".join(lines).replace("\n", "\n  ")

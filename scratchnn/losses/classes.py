@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..checks import Array, as_array, came_from_softmax
+from ..checks import Array, as_array, as_int, as_number, came_from_softmax
+from ..functional.class_losses import class_axis
 from .base import Loss, in_words, like
 
 __all__ = ["CrossEntropyLoss", "NLLLoss"]
@@ -20,14 +21,12 @@ class _ClassLoss(Loss):
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(reduction)
         name = type(self).__name__
-        if isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer)):
-            raise TypeError(f"{name} got ignore_index={ignore_index!r}; it needs an int")
+        self.ignore_index = as_int(name, "ignore_index", ignore_index)
         if weight is not None and np.ndim(weight) != 1:
             raise ValueError(
                 f"{name} got weight of shape {np.shape(weight)}; it needs one weight a class: (C,)"
             )
         self.weight = weight
-        self.ignore_index = int(ignore_index)
 
     def _target_dtype(self, target: Array, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype if target.dtype.kind == "f" else np.dtype(np.int64)
@@ -41,7 +40,7 @@ class _ClassLoss(Loss):
     def _class_weight(self, prediction: Array) -> Array | None:
         if self.weight is None:
             return None
-        classes = prediction.shape[_class_axis(prediction)]
+        classes = prediction.shape[class_axis(prediction)]
         weight = as_array(repr(self), "weight", self.weight, like(prediction, self.weight))
         if weight.shape != (classes,):
             raise ValueError(
@@ -56,7 +55,7 @@ class _ClassLoss(Loss):
                 f"{self!r} got target of dtype {target.dtype}; class indices must be integers: "
                 "pass target.astype(np.int64)"
             )
-        axis = _class_axis(prediction)
+        axis = class_axis(prediction)
         classes = prediction.shape[axis]
         shape = prediction.shape[:axis] + prediction.shape[axis + 1 :]
         if target.shape != shape:
@@ -124,16 +123,16 @@ class CrossEntropyLoss(_ClassLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
-        if not 0 <= label_smoothing <= 1:
-            name = type(self).__name__
+        name = type(self).__name__
+        self.label_smoothing = as_number(name, "label_smoothing", label_smoothing)
+        if not 0 <= self.label_smoothing <= 1:
             raise ValueError(f"{name} got label_smoothing={label_smoothing}; it must lie in [0, 1]")
-        self.label_smoothing = float(label_smoothing)
         self._warned = False
 
     def _warn_once(self, prediction: Array) -> None:
         if not self._warned and came_from_softmax(prediction):
             self._warned = True
-            classes = prediction.shape[_class_axis(prediction)]
+            classes = prediction.shape[class_axis(prediction)]
             floor = F.cross_entropy_floor_of_probabilities(classes)
             warnings.warn(
                 "CrossEntropyLoss got the output of a Softmax layer. It applies softmax itself, to logits: "
@@ -166,7 +165,3 @@ class CrossEntropyLoss(_ClassLoss):
                 "can be ignored: leave ignore_index at -100"
             )
         return as_array(repr(self), "target", target, like(prediction, target))
-
-
-def _class_axis(prediction: Array) -> int:
-    return min(1, prediction.ndim - 1)

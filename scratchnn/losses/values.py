@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from .. import functional as F
+from ..checks import as_number
 from .base import Loss
 
 __all__ = ["BCELoss", "BCEWithLogitsLoss", "HuberLoss", "L1Loss", "MSELoss"]
@@ -60,11 +59,9 @@ class HuberLoss(Loss):
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
-        if isinstance(delta, bool) or not isinstance(delta, (int, float, np.integer, np.floating)):
-            raise TypeError(f"HuberLoss got delta={delta!r}; it needs a number")
-        if not 0 < delta < math.inf:
+        self.delta = as_number("HuberLoss", "delta", delta)
+        if not 0 < self.delta < math.inf:
             raise ValueError(f"HuberLoss got delta={delta}; it must be positive and finite")
-        self.delta = float(delta)
 
     def _door(self, prediction: Any, target: Any) -> tuple[Any, ...]:
         return (*self._pair(prediction, target), self.reduction, self.delta)

@@ -153,8 +153,14 @@ class Optimizer:
         Groups and parameters match by position. Arrays are copied, in the dtype of their parameter.
 
         Raises:
-            ValueError: groups, sizes, entries or shapes that do not match (then nothing is loaded).
+            TypeError, ValueError: no state dict; groups, sizes, entries or shapes that do not match (then
+                nothing is loaded).
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{self._name} got a state dict of type {type(state_dict).__name__}; "
+                "it needs what state_dict() returns"
+            )
         if not {"state", "param_groups"} <= set(state_dict):
             raise ValueError(
                 f"{self._name} got a state dict with the keys {list(state_dict)}; "

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Array
+from ..checks import Array, as_number
 from ..functional import updates
 from ..layers import Parameter
 from .optimizer import Group, Optimizer
@@ -31,6 +31,7 @@ class SGD(Optimizer):
     Raises:
         ValueError: lr, momentum or weight_decay negative or NaN; nesterov without momentum or
             with dampening; and as for `Optimizer`.
+        TypeError: one of them that is no number; and as for `Optimizer`.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class SGD(Optimizer):
         self._check_not_negative(
             group, lr="learning rate", momentum="momentum value", weight_decay="weight_decay value"
         )
+        as_number("SGD", "dampening", group["dampening"])
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError(
                 "Nesterov momentum requires a momentum and zero dampening; "
