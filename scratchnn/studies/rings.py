@@ -32,6 +32,7 @@ EXTENT = (-4.6, 4.6, -4.6, 4.6)
 
 WIDTHS = (1, 2, 3, 5)
 TUTORIAL = {1: 0.525, 2: 0.236, 3: 0.043, 5: 0.006}  # its final losses
+MOST_CODES = 8  # hidden units whose codes can be drawn
 PLAY_WIDTHS = tuple(range(1, 11))
 SOLVED = 0.01  # a loss at which every point has been given its class with about 99 % on the average
 
@@ -346,19 +347,12 @@ def _grid(
     x: Any,
     y: Any,
 ) -> Any:
-    """One panel a width."""
-    figure, panels = plots.panels(len(runs))
-    for panel, (width, (model, _)) in zip(panels, runs.items(), strict=True):
-        units = "unit" if width == 1 else "units"
-        draw(
-            model,
-            x,
-            y,
-            ax=panel,
-            names=RINGS,
-            extent=EXTENT,
-            title=f"{width} {units}: loss {losses[width]:.3f}",
-        )
+    """One panel a width; a width whose codes are too long to draw has no panel of regions."""
+    widths = [width for width in runs if draw is plots.decision_lines or width <= MOST_CODES]
+    figure, panels = plots.panels(len(widths))
+    for panel, width in zip(panels, widths, strict=True):
+        title = f"{width} {'unit' if width == 1 else 'units'}: loss {losses[width]:.3f}"
+        draw(runs[width][0], x, y, ax=panel, names=RINGS, extent=EXTENT, title=title)
     return figure
 
 
