@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -178,11 +178,16 @@ def _guesses(subject: Any) -> Iterator[list[tuple[int, ...]]]:
             for p in parameters
         )
     elif hasattr(subject, "parameters"):
-        # (out, in) or (in, out): the input's width is one of the parameters' lengths.
-        lengths = [n for p in subject.parameters() for n in reversed(tuple(p.shape))]
-        sizes = list(dict.fromkeys([*lengths, *WIDTHS]))
+        sizes = _lengths(p.shape for p in subject.parameters())
+    else:
+        sizes = _lengths(v.shape for v in vars(subject).values() if isinstance(v, np.ndarray))
     for size in sizes:
         yield [(ROWS, size)] * count
+
+
+def _lengths(shapes: Iterable[Sequence[int]]) -> list[int]:
+    """(out, in) or (in, out): the input's width is one of the parameters' lengths."""
+    return list(dict.fromkeys([*(n for shape in shapes for n in reversed(tuple(shape))), *WIDTHS]))
 
 
 def _forward(subject: Any, inputs: tuple[Any, ...]) -> Array:

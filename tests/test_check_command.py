@@ -68,6 +68,21 @@ def outer_vjp(dy, a, b):
     return dy * b, -dy * a
 
 
+class Plain:
+    def __init__(self):
+        self.W = np.ones((7, 2)) / 3
+        self.b = np.zeros(2)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+
+    def backward(self, dy):
+        self.dW = self.x.T @ dy
+        self.db = dy.sum(axis=1)
+        return dy @ self.W.T
+
+
 def lonely(x):
     return x
 
@@ -121,6 +136,7 @@ def test_right_ones_end_with_0(file: str, capsys: Any, name: str) -> None:
     ("arguments", "mistake"),
     [
         (["Wrong"], "derivative-forgotten"),
+        (["Plain"], "bias-wrong-axis"),
         (["outer"], "sign-flipped"),
         (["outer", "--input", "2x3", "--input", "2x3"], "sign-flipped"),
         (["Sum"], "sum-for-mean"),

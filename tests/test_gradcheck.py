@@ -117,6 +117,44 @@ def test_a_pair_may_save_what_its_vjp_wants() -> None:
     assert [row.name for row in report.tensors] == ["x", "weight"]
 
 
+class Plain:
+    """A layer of somebody who never heard of scratchnn."""
+
+    def __init__(self, where: str = "dW", factor: float = 1.0) -> None:
+        self.W = draws(4, 2, seed=3).astype(np.float32)
+        self.scale = np.float32([2.0, 3.0])
+        self.where, self.factor, self.grads = where, factor, {}
+
+    def forward(self, inputs: Any) -> Any:
+        self.seen = inputs
+        return inputs @ self.W * self.scale
+
+    def backward(self, dout: Any) -> Any:
+        dW = self.factor * self.seen.T @ (dout * self.scale)
+        if self.where == "grads":
+            self.grads["W"] = dW
+        else:
+            setattr(self, self.where, dW)
+        return (dout * self.scale) @ self.W.T
+
+
+@pytest.mark.parametrize("where", ["dW", "W_grad", "grad_W", "grads"])
+def test_a_layer_that_knows_nothing_of_scratchnn(where: str) -> None:
+    layer = Plain(where)
+    before = layer.W.copy()
+    report = snn.gradcheck(layer, draws(3, 4))
+    assert report
+    assert [row.name for row in report.tensors] == ["inputs", "W"], str(report)
+    assert "Plain" in str(report)
+    assert layer.W.dtype == np.float32
+    assert np.array_equal(layer.W, before)
+    assert not hasattr(layer, "seen")
+    wrong = snn.gradcheck(
+        Plain(where, factor=1.01), draws(3, 4), loss_fn=snn.MSELoss(), target=np.zeros((3, 2))
+    )
+    assert [row.name for row in wrong.tensors if row.status == "FAIL"] == ["W"]
+
+
 def test_a_loss_object_by_itself() -> None:
     report = snn.gradcheck(snn.BCEWithLogitsLoss(), draws(3, 4), bits(3, 4))
     assert report

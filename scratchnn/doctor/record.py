@@ -72,7 +72,8 @@ def _run_module(subject: ModuleSubject, leaves: list[Traced]) -> Any:
         parameter.data = leaf
     tape = leaves[0].node.tape if leaves[0].node is not None else Tape()
     for path, module in model.named_modules():
-        label = f"{path} ({type(module).__name__})" if path else type(module).__name__
+        kind = type(getattr(module, "inner", module)).__name__
+        label = f"{path} ({kind})" if path else kind
         module.forward = partial(_in_scope, tape, label, module.forward)
     y = model(*inputs) if len(inputs) == 1 else model.forward(*inputs)
     if loss_fn is None:

@@ -13,11 +13,12 @@ from numpy.exceptions import ComplexWarning
 from ..checks import Array
 from ..layers import Module
 from ..losses import Loss
+from .adopt import adopt, adoptable
 from .judge import Judge, Measured, by_direction, rounding_floor
 from .numeric import analytic_on_complex, entry
 from .pair import LossSubject, PairSubject
 from .report import GradcheckError, GradcheckReport
-from .subject import ModuleSubject, Subject, held_random, short_repr
+from .subject import ModuleSubject, Subject, float_array, held_random, short_repr
 
 __all__ = ["Measured", "gradcheck", "make_subject", "measure", "quietly"]
 
@@ -45,9 +46,10 @@ def gradcheck(
     random generators stay as they are.
 
     Args:
-        subject: a layer or model (a Module, or anything with forward, backward and Parameters); a loss
-            object; a pair (op, op_vjp), op_vjp taking dy first, then op's arguments by their names and
-            `y` for its output; or a torch.autograd.Function, torch.nn.Module or function of tensors.
+        subject: a layer or model (a Module, or any object with forward and backward, whose gradient of W
+            lies in dW, W_grad, grad_W or grads["W"]); a loss object; a pair (op, op_vjp), op_vjp taking dy
+            first, then op's arguments by their names and `y` for its output; or a torch.autograd.Function,
+            torch.nn.Module or function of tensors.
         inputs: what the forward takes. Of a pair, float arrays are differentiated by; integers, floats
             and strings are constants. Of a loss object, prediction and target.
         loss_fn, target: with a model, check the loss of its output as well.
@@ -110,6 +112,8 @@ def make_subject(subject: Any, inputs: Sequence[Any], loss_fn: Any, target: Any)
                 f"gradcheck of a loss needs its two inputs: gradcheck({subject!r}, prediction, target)"
             )
         return LossSubject(subject, *inputs)
+    if adoptable(subject) and inputs:
+        subject = adopt(subject, [float_array(x, "x") for x in inputs])
     if isinstance(subject, Module):
         return ModuleSubject(subject, inputs, loss_fn, target)
     raise TypeError(

@@ -115,7 +115,8 @@ class ModuleSubject(Subject):
             )
         self.target = None if target is None else as_target(self.loss_fn, target)
         parameters = list(self.pristine.named_parameters())
-        self.names = [*argument_names(module.forward, len(self.inputs)), *(name for name, _ in parameters)]
+        forward = getattr(module, "inner", module).forward
+        self.names = [*argument_names(forward, len(self.inputs)), *(name for name, _ in parameters)]
         self.values = [*self.inputs, *(p.data for _, p in parameters)]
         self.title = short_repr(module) + ("" if loss_fn is None else f" with {short_repr(loss_fn)}")
         self._workers: dict[str, tuple[Any, Any]] = {}
