@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import scratchnn
+import scratchnn as snn
 from scratchnn.engine.cache import source_hash
 
 PACKAGE = Path(scratchnn.__file__).parent
@@ -123,3 +125,21 @@ def test_the_key_knows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.undo()
         cache._key.cache_clear()
     assert cache.cache_folder() == before
+
+
+def test_a_call_compiles_nothing() -> None:
+    """One signature a dtype: arrays that may be written to fit where read-only ones are asked for."""
+    from scratchnn.engine.orders import _seeded
+    from scratchnn.engine.steps import run_steps
+
+    for dtype in (np.float32, np.float64):
+        X = np.ones((8, 2), dtype)
+        for writeable in (True, False):
+            X.flags.writeable = writeable
+            model = snn.Sequential(snn.Linear(2, 1, dtype=dtype))
+            loader = snn.DataLoader(snn.TensorDataset(X, X[:, :1].copy()), 4, shuffle=True)
+            snn.fit(
+                model, snn.MSELoss(), snn.SGD(model.parameters()), loader, 2, engine="numba", progress=False
+            )
+    assert len(run_steps.signatures) == 2
+    assert len(_seeded.signatures) == 1

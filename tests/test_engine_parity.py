@@ -273,6 +273,33 @@ def test_widths(shape: tuple[int, ...], dtype: Any) -> None:
     check(*both(make))
 
 
+def test_arrays_of_every_kind() -> None:
+    """Lists, strided, Fortran-ordered and read-only arrays, other dtypes: the run of a plain array."""
+    X, y = data("numbers", np.float32)
+    wide = np.zeros((2 * ROWS, 2 * FEATURES), np.float32)
+    wide[::2, ::2] = X
+    locked = X.copy()
+    locked.flags.writeable = False
+    runs = []
+    for given in (X, X.tolist(), wide[::2, ::2], np.asfortranarray(X), locked, X.astype(np.float64)):
+        before = np.array(given)
+        snn.manual_seed(1)
+        model = network(snn.Tanh())
+        history = snn.fit(
+            model,
+            snn.MSELoss(),
+            snn.SGD(model.parameters(), lr=0.1),
+            (given, y),
+            5,
+            engine="numba",
+            progress=False,
+        )
+        np.testing.assert_array_equal(np.array(given), before)
+        runs.append(history.step_losses)
+    for losses in runs[1:]:
+        np.testing.assert_array_equal(losses, runs[0])
+
+
 def test_shared_layer() -> None:
     """One Linear in two places: its gradients add up."""
 

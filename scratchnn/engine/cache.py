@@ -25,6 +25,7 @@ import llvmlite.binding as llvm
 import numba
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 __all__ = ["DiskCache", "cache_folder", "compiled"]
@@ -68,7 +69,10 @@ def compiled(
     started = time.perf_counter()
     cache = DiskCache(name, before)
     function._cache = cache
+    function.disable_compile(False)
     function.compile(signature)
+    # From here on a call fits its arguments to this signature and never compiles another.
+    function.disable_compile()
     return function, 0.0 if cache.loaded else time.perf_counter() - started
 
 
@@ -88,12 +92,14 @@ class DiskCache(_Cache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         self.loaded = False
-        target_context.refresh()
         try:
+            # Finished code needs Numba's runtime only; the rest of the compiler takes long to import.
+            rtsys.initialize(target_context)
             # A file cut short or from another world is as good as none.
             payload = pickle.loads(self._file(sig).read_bytes())
             result = CompileResult._rebuild(target_context, *payload)
         except Exception:
+            target_context.refresh()
             self.before()
             return None
         self.loaded = True

@@ -82,7 +82,7 @@ class _Call:
     parameters: Array
     state: Array
     made: int
-    made_before: Sequence[int]
+    made_before: list[int]
     stretches: Array
     rates: Array
     groups: int
@@ -137,14 +137,16 @@ class Run:
         self.steps_an_epoch = -(-rows // batch)
         self.kernel, self.compile_seconds = kernel(plan.dtype, tell)
         unit = ALIGNMENT // plan.dtype.itemsize
-        self.starts, self.strides, end = [], [], 0
-        for *rows, columns in plan.shapes:
-            stride = columns
-            if rows and stride * plan.dtype.itemsize % CACHE_PERIOD == 0:
+        self.starts: list[int] = []
+        self.strides: list[int] = []
+        end = 0
+        for shape in plan.shapes:
+            stride = shape[-1]
+            if len(shape) > 1 and stride * plan.dtype.itemsize % CACHE_PERIOD == 0:
                 stride += unit
             self.starts.append(end)
             self.strides.append(stride)
-            end += -(-math.prod(rows) * stride // unit) * unit
+            end += -(-math.prod(shape[:-1]) * stride // unit) * unit
         self.parameters, self.gradients = aligned(end, plan.dtype), aligned(end, plan.dtype)
         self.state = aligned(3 * end, plan.dtype)
         self.stretches, self.rates = np.empty((0, 5), np.int64), np.empty((0, 7))
