@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .checks import Array, positive_int
+from .cluster import active_backend, train_there
 from .data import DataLoader, TensorDataset
 from .history import History
 from .layers import Module
@@ -21,6 +22,7 @@ from .optim import Optimizer
 from .random import Generator, default_generator
 from .train.door import Metric, at_the_door, check_arguments, named_metrics, probe
 from .train.fit import DivergenceError, FitState, run_epochs
+from .train.numpy_engine import Batches, Metrics
 from .train.progress import notice
 
 __all__ = ["Many", "fit_many"]
@@ -112,7 +114,8 @@ def fit_many(
         seeds: one int for each network, for its batches and dropout masks; None draws them from the
             default generator.
         metrics: "accuracy", measured while training.
-        threads: None for one a core.
+        threads: None for one a core. In `joblib.parallel_config("dask")`, or another backend of a cluster,
+            the networks are trained there, in chunks: see docs/scaling.md.
         progress: show a bar, if the output is a terminal.
         labels: columns of the table of results: {name: one value a network}.
     Returns:
@@ -135,7 +138,8 @@ def fit_many(
         seeds = (default_generator.words64(len(models)) & np.uint64(SEED_MASK)).tolist()
     if len(seeds) != len(models):
         raise ValueError(f"fit_many got {len(seeds)} seeds for {len(models)} models; give each model one")
-    generators = [Generator().manual_seed(seed) for seed in seeds]
+    for seed in seeds:
+        Generator().manual_seed(seed)  # for its errors
     data = (X, y)
     if batch_size is not None:
         data = DataLoader(TensorDataset(X, y), batch_size, shuffle, drop_last=drop_last)  # type: ignore[assignment]
@@ -149,38 +153,64 @@ def fit_many(
     named = named_metrics(metrics, loss_fn)
     workers = _cores() if threads is None else positive_int("fit_many", "threads", threads)
 
-    from .engine.run import kernel
     from .lowering import lower
-    from .train.numba_engine import NumbaEngine, source
+    from .train.numba_engine import source
 
     for model, optimizer in zip(models, optimizers, strict=True):
         lower(model, loss_fn, optimizer, *source(batches)[1:])
-    kernel(dtype, notice(progress))  # compiled by one thread, for all
     many = Many(models, optimizers, [History() for _ in models], list(seeds), [None] * len(models))
     many.labels = dict(labels or {})
+    backend = active_backend()
+    with _progress(progress, len(models)) as show:
+        if backend is not None:
+            train_there(backend, many, (loss_fn, batches, named, epochs), show)
+        else:
+            train_here(many, loss_fn, batches, named, epochs, workers, show, notice(progress))
+    return many
+
+
+def train_here(
+    many: Many,
+    loss_fn: Loss,
+    batches: Batches,
+    metrics: Metrics,
+    epochs: int,
+    workers: int,
+    show: Callable[[int], None],
+    tell: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Train the networks of `many`, all checked already, in threads of this process.
+
+    Args:
+        show: called with the number of networks done. tell: with a line of text before a compilation.
+    """
+    from .engine.run import kernel
+    from .train.numba_engine import NumbaEngine
+
+    kernel(next(iter(many.models[0].parameters())).dtype, tell)  # compiled by one thread, for all
     stop = threading.Event()
 
     def train(i: int) -> None:
         if stop.is_set():
             return
-        state = FitState(models[i], loss_fn, optimizers[i], many.histories[i], epochs)
+        model, optimizer = many.models[i], many.optimizers[i]
+        generator = Generator().manual_seed(many.seeds[i])
+        state = FitState(model, loss_fn, optimizer, many.histories[i], epochs)
         state.history.engine, state.history.reason = "numba", "fit_many trains with the compiled engine"
-        was_training = models[i].training
-        models[i].train()
+        was_training = model.training
+        model.train()
         try:
             with np.errstate(all="ignore"):
-                runner = NumbaEngine(models[i], loss_fn, optimizers[i], batches, named, generators[i])
-                run_epochs(runner, state, None, named, (), lambda: _leave(stop))
+                runner = NumbaEngine(model, loss_fn, optimizer, batches, metrics, generator)
+                run_epochs(runner, state, None, metrics, (), lambda: _leave(stop))
         except DivergenceError as error:
             many.diverged[i] = error
         except _Stopped:
             pass
         finally:
-            models[i].train(was_training)
+            model.train(was_training)
 
-    with _progress(progress, len(models)) as show:
-        _in_threads(train, len(models), workers, stop, many, show)
-    return many
+    _in_threads(train, len(many.models), workers, stop, many, show)
 
 
 class _Stopped(Exception):
