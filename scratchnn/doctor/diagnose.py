@@ -114,13 +114,17 @@ def diagnose(
         made.backward = _Watched(made.backward)  # type: ignore[method-assign, assignment]
         try:
             measured = measure(made, method, None, SAMPLED_ENTRIES, seed)
-            if not measured.report.passed and any(v.size > SAMPLED_ENTRIES for v in made.values):
+            if measured.report.passed:
+                return Diagnosis(measured.report)
+            case, truth = _truth(made, measured)
+            if case is None and any(v.size > SAMPLED_ENTRIES for v in made.values):
                 measured = measure(made, method, None, MOST_ENTRIES, seed)
+                case, truth = _truth(made, measured)
         except ShapeError as error:
             return _broken_shape(error)
         except _BackwardError as error:
             return _stopped(error)
-        return _examine(made, measured)
+        return _examine(made, measured, case, truth)
 
 
 class _BackwardError(Exception):
@@ -165,32 +169,40 @@ def _broken_shape(error: ShapeError) -> Diagnosis:
     return Diagnosis(None, [], [str(error)])
 
 
-def _examine(subject: Subject, measured: Measured) -> Diagnosis:
-    report = measured.report
-    if report.passed:
-        return Diagnosis(report)
-    truth = [measured.numeric.get(t) for t in range(len(subject.values))]
-    given = [None if g is None else np.asarray(g) for g in measured.run.gradients]
-    notes: list[str] = []
+def _truth(subject: Subject, measured: Measured) -> tuple[Case | None, list[Array]]:
+    """(the recorded forward, the right gradients); without a record what was measured, 0 elsewhere."""
     taped = record(subject)
-    case = None
     if taped is not None and taped[1].value.shape == measured.cotangent.shape:
-        changed = dict(_changed(subject, measured))
-        case = Case(taped[0], taped[1], measured.cotangent, changed)
+        case = Case(taped[0], taped[1], measured.cotangent, dict(_changed(subject, measured)))
         exact = case.gradients()
-        if all(_agrees(t, e, row.kinks) for t, e, row in zip(truth, exact, report.tensors, strict=True)):
-            truth = list(exact)
-        else:
-            case = None
+        rows = zip(measured.numeric, exact, measured.report.tensors, strict=False)
+        if all(row.kinks or _agrees(*numeric, gradient) for numeric, gradient, row in rows):
+            return case, exact
+    truth = [np.zeros(value.shape) for value in subject.values]
+    for (entries, numbers), gradient in zip(measured.numeric, truth, strict=False):
+        for index, number in zip(entries, numbers, strict=True):
+            gradient[index] = number
+    return None, truth
+
+
+def _agrees(entries: list[tuple[int, ...]], numeric: Array, exact: Array) -> bool:
+    """The record is believed where it gives what was measured."""
+    found = np.array([exact[index] for index in entries])
+    scale = float(np.abs(numeric).max(initial=0.0))
+    return bool(np.abs(numeric - found).max(initial=0.0) <= 1e-5 * scale + 1e-9)
+
+
+def _examine(subject: Subject, measured: Measured, case: Case | None, truth: list[Array]) -> Diagnosis:
+    given = [None if g is None else np.asarray(g) for g in measured.run.gradients]
+    notes = []
     if case is None:
         notes.append("the forward could not be followed step by step; only overall patterns were tried")
-    known = [np.zeros(v.shape) if t is None else t for v, t in zip(subject.values, truth, strict=True)]
-    found = list(_search(subject, measured, case, known, given))
+    found = list(_search(subject, measured, case, truth, given))
     unique: dict[str, tuple[int, Finding]] = {}
     for rank, finding in sorted(found, key=lambda pair: pair[0]):
         unique.setdefault(finding.name, (rank, finding))
-    lines = patterns.describe(subject.names, known, given)
-    return Diagnosis(report, [f for _, f in unique.values()], lines, notes)
+    lines = patterns.describe(subject.names, truth, given)
+    return Diagnosis(measured.report, [f for _, f in unique.values()], lines, notes)
 
 
 def _search(
@@ -263,14 +275,6 @@ def _matches(truth: list[Array], gradients: list[Any]) -> bool:
     return all(
         g is not None and _close(t, np.asarray(g), network) for t, g in zip(truth, gradients, strict=True)
     )
-
-
-def _agrees(numeric: Array | None, exact: Array, kinks: int) -> bool:
-    """The tape is believed where it gives what was measured; on kinks it may differ."""
-    if numeric is None or kinks:
-        return True
-    scale = float(np.abs(numeric).max(initial=0.0))
-    return bool(np.abs(numeric - exact).max(initial=0.0) <= 1e-5 * scale + 1e-9)
 
 
 def _changed(subject: Subject, measured: Measured) -> Iterator[tuple[int, Array]]:

@@ -195,8 +195,7 @@ def _measure(
     network = max((float(np.abs(g).max(initial=0.0)) for g in numeric), default=0.0)
     floor = rounding_floor(measured, kind, network)
     for t, sample in enumerate(samples):
-        if len(sample) == subject.values[t].size:
-            measured.numeric[t] = numeric[t].reshape(subject.values[t].shape)
+        measured.numeric.append((sample, numeric[t]))
         judge = Judge(measured, t, sample, numeric[t], kind, floor, rng)
         report.tensors.append(judge.row())
     return measured

@@ -28,14 +28,15 @@ class Measured:
 
     Attributes:
         report; subject; cotangent: the upstream gradient; y: the output.
-        run: the user's backward. numeric: {tensor number: full numeric gradient}, where all was compared.
+        run: the user's backward. numeric: for each tensor the entries compared and their derivatives;
+            empty for a directional check.
     """
 
     def __init__(
         self, report: GradcheckReport, subject: Subject, cotangent: Array, y: Array, run: Any
     ) -> None:
         self.report, self.subject, self.cotangent, self.y, self.run = report, subject, cotangent, y, run
-        self.numeric: dict[int, Array] = {}
+        self.numeric: list[tuple[list[tuple[int, ...]], Array]] = []
 
 
 def rounding_floor(measured: Measured, kind: str, network: float) -> float:
