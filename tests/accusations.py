@@ -14,6 +14,8 @@ def accusations(seeds: range) -> list[str]:
     """The programs, among those of these seeds, whose right gradients are called wrong."""
     accused = []
     for seed in seeds:
+        if seed % 100 == 0:
+            print(seed, flush=True)
         choices = Choices(rng=np.random.default_rng(seed))
         program = build(choices, choices.one_of(["np.float32", "np.float64"]), HIDDEN)
         made = program.run()

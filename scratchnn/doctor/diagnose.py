@@ -23,7 +23,7 @@ __all__ = ["Diagnosis", "Finding", "diagnose"]
 
 MATCH = 1e-9  # of the tensor's largest gradient: two float64 programs for one formula
 DIFFERENT = 1e-6  # a candidate must be this far from the truth to explain anything
-SAMPLED_ENTRIES = 500  # of a tensor, to see whether anything is wrong
+SAMPLED_ENTRIES = 200  # of a tensor, to see whether anything is wrong
 MOST_ENTRIES = 20_000  # of a tensor, to see what
 WIDTH = 100  # of the printed lines
 
