@@ -247,7 +247,8 @@ def twin_loss(loss_fn: Loss, device: str | torch.device = "cpu", dtype: Any = np
     """The `torch.nn` loss of the same name, with the same arguments.
 
     Args:
-        loss_fn: MSELoss, L1Loss, HuberLoss, BCELoss, BCEWithLogitsLoss, NLLLoss or CrossEntropyLoss, or a subclass.
+        loss_fn: MSELoss, L1Loss, HuberLoss, BCELoss, BCEWithLogitsLoss, NLLLoss or CrossEntropyLoss, or a
+            subclass.
         device: where its weights live.
         dtype: of its weights: that of the predictions.
     Raises:

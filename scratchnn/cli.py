@@ -52,7 +52,7 @@ Hidden = Annotated[int, typer.Option(help="Units in the hidden layer.")]
 FullBatch = Annotated[
     int | None, typer.Option("--batch-size", help="Points in a step; without it, all of them.")
 ]
-Play = Annotated[bool, typer.Option("--play", help="Try what the tutorial asks you to try: many runs.")]
+Play = Annotated[bool, typer.Option("--play", help="Play with the settings too: many more runs.")]
 Seed = Annotated[int, typer.Option(help="Seeds all that is random: weights and batches.")]
 DType = Annotated[str, typer.Option(help="float32 or float64.")]
 Reference = Annotated[

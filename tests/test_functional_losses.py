@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import torch.nn.functional as T
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +33,7 @@ import scratchnn.functional as F
 
 
 def assert_loss(ours: Any, theirs: np.ndarray, terms: np.ndarray, reduction: str, per_term: Any) -> None:
-    """`per_term` bounds each term's error; a sum adds 16 eps sum|v| of its own (NUMERICS 4)."""
+    """`per_term` bounds each term's error; a sum adds 16 eps sum|v| of its own."""
     same_kind(ours, terms.dtype, theirs.shape)
     bound = np.broadcast_to(per_term, terms.shape)
     if reduction != "none":
@@ -143,6 +144,15 @@ def test_elementwise_gradient_is_torchs(case: Case, data: tuple) -> None:
         share = np.abs(dloss) / (max(1, prediction.size) if reduction == "mean" else 1)
         factor = weights.get("weight", 1.0) * (1 + weights.get("pos_weight", 1.0))
         assert np.all(np.abs(ours - theirs) <= 8 * eps_of(prediction) * share * factor)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=seeds, n=st.integers(1, 700), dtype=dtypes)
+def test_sigmoid_gradient_is_torchs_bit_for_bit_from_the_same_output(seed: int, n: int, dtype: Any) -> None:
+    rng = np.random.default_rng(seed)
+    dy, y = frozen(rng.normal(size=n), dtype), frozen(rng.uniform(size=n), dtype)
+    theirs = torch.ops.aten.sigmoid_backward(tensor(dy), tensor(y)).numpy()
+    assert np.array_equal(F.sigmoid_vjp(dy, y), theirs)
 
 
 @settings(deadline=None, max_examples=60)

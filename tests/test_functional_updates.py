@@ -25,7 +25,7 @@ flags = st.booleans()
 
 
 def assert_close(got, want, *sizes):
-    """Equal within 4 eps of the largest number that the step handles (NUMERICS, section 4)."""
+    """Equal within 4 eps of the largest number that the step handles."""
     assert got.dtype == want.dtype
     largest = max(np.abs(size).max() for size in sizes)
     np.testing.assert_allclose(got, want, rtol=0, atol=4 * np.finfo(got.dtype).eps * largest)

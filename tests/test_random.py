@@ -22,7 +22,7 @@ from scratchnn.random import Generator
 
 SEEDS = [*range(24), 2**31, 2**32 - 1, 2**32, 123456789012345, 2**63, 2**64 - 1, -1, -3, -(2**63)]
 DTYPES = [(np.float32, torch.float32), (np.float64, torch.float64)]
-# Below AVX2 torch rounds otherwise, and NUMERICS allows 4 eps of the larger bound.
+# Below AVX2 torch rounds otherwise: then 4 eps of the larger bound are allowed.
 EXACT = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 
 seeds = st.integers(-(2**63), 2**64 - 1)

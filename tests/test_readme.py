@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,15 +12,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+FILES = {block.split()[1]: block for block in BLOCKS if re.match(r"# \w+\.py\n", block)}
+PYTHON = [block for block in BLOCKS if block not in FILES.values()]
 SHELL = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 # `pip install` and `pytest` cannot run inside pytest; .ci/run runs them, word for word.
-RUN_BY_CI = "pip install -e \".[test]\" && pytest"
+RUN_BY_CI = 'pip install -e ".[test]" && pytest'
+# Here the package is imported from the checkout, whatever the folder the program runs in.
+HERE = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
-def test_python_blocks_run_one_after_the_other() -> None:
-    assert len(PYTHON) >= 3
-    subprocess.run([sys.executable, "-W", "error", "-c", "\n".join(PYTHON)], check=True, cwd=ROOT)
+def test_python_blocks_run_one_after_the_other(tmp_path: Path) -> None:
+    assert len(PYTHON) >= 6
+    program = "\n".join(PYTHON)
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, cwd=tmp_path, env=HERE)
 
 
 def test_ci_runs_the_test_command_as_written() -> None:
@@ -34,16 +40,33 @@ def test_commands_run(line: str, tmp_path: Path) -> None:
         extra = re.fullmatch(r'pip install -e "\.(\[\w+\])?"', install)
         assert extra, f"{install!r} is not a command this test knows"
         assert extra[1] is None or f"\n{extra[1].strip('[]')} = [" in (ROOT / "pyproject.toml").read_text()
-    words = command.split()
-    assert words[0] == "scratchnn", f"{command!r} is run by no test"
-    short = [*words[1:], "--epochs", "3", "--out", str(tmp_path / "out")]
-    ran = subprocess.run([sys.executable, "-m", "scratchnn.cli", *short], capture_output=True, text=True, check=True)
-    assert "PASS" in ran.stdout
-    assert list((tmp_path / "out").glob("*.png"))
+    program, verb, *rest = command.split()
+    assert (program, verb) in {("scratchnn", "study"), ("scratchnn", "check")}, (
+        f"{command!r} is run by no test"
+    )
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    short = ["--epochs", "3", "--out", str(tmp_path / "out")] if verb == "study" else []
+    arguments = [sys.executable, "-m", "scratchnn.cli", verb, *rest, *short]
+    ran = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, env=HERE)
+    if verb == "study":
+        assert ran.returncode == 0, ran.stderr
+        assert "PASS" in ran.stdout
+        assert list((tmp_path / "out").glob("*.png"))
+    else:
+        assert ran.returncode == 1, ran.stderr  # the backward in the README is wrong
+        (said,) = re.findall(r"`(Diagnosis: [\w-]+)`", README)
+        assert said in ran.stdout.splitlines()
 
 
 def test_pictures_and_paths_exist() -> None:
     for path in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / path).exists(), path
-    for path in re.findall(r"`(tests/[\w/.]+)`", README):
+    tests = re.findall(r"`([\w/]*test_[\w/]+\.py)`", README)
+    assert len(tests) >= 9
+    for path in tests:
         assert (ROOT / path).exists(), path
+    folders = re.findall(r"(\w+(?:/|\.py))  ", README)
+    assert len(folders) >= 15
+    for path in folders:
+        assert any((ROOT / room / path).exists() for room in (".", "scratchnn")), path

@@ -77,7 +77,7 @@ class Lesson:
         study: its name.
         epochs, lr, batch_size, hidden, seed, dtype, reference, device, out, quiet: as every study's `run`
             takes them; `batch_size` None is a full batch.
-        play: try what the tutorial asks the reader to play with: many more runs. seeds: of each setting.
+        play: run with other settings too, many of them. seeds: of each setting.
     Raises:
         StudyError: for a value with which no study can run.
     """
