@@ -129,6 +129,11 @@ def test_class_weight_is_sample_weight(loss: str) -> None:
     assert by_class.engine_ == by_row.engine_ == "numba"
     np.testing.assert_array_equal(weights(by_class), weights(by_row))
     assert not np.array_equal(weights(by_class), weights(make().fit(X, Y)))
+    row = np.random.default_rng(0).uniform(0.5, 2, 160)
+    by_both = make(class_weight={0: 3.0, 1: 0.5, 2: 1.0}).fit(X, Y, row)
+    np.testing.assert_array_equal(
+        weights(by_both), weights(make().fit(X, Y, row * np.array([3.0, 0.5, 1.0])[Y]))
+    )
 
 
 def test_balanced_weights_find_the_rare_class() -> None:
