@@ -189,3 +189,46 @@ def test_a_file_that_does_not_run(tmp_path: Path) -> None:
     path.write_text("import nothing_of_the_kind\n")
     with pytest.raises(CheckError, match="cannot be imported: ModuleNotFoundError"):
         check(f"{path}:x")
+
+
+TORCH = '''
+import torch
+
+
+class Square(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, dy):
+        (x,) = ctx.saved_tensors
+        return dy * 2 * x
+
+
+class Half(Square):
+    @staticmethod
+    def backward(ctx, dy):
+        (x,) = ctx.saved_tensors
+        return dy * x
+
+
+class Layer(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(6, 2)
+
+    def forward(self, x):
+        return torch.relu(self.inner(x))
+'''
+
+
+@pytest.mark.parametrize(("name", "right"), [("Square", True), ("Half", False), ("Layer", True)])
+def test_pytorchs_functions_and_modules(tmp_path: Path, name: str, right: bool) -> None:
+    path = tmp_path / "theirs.py"
+    path.write_text(TORCH)
+    diagnosis = check(f"{path}:{name}")
+    assert diagnosis.passed is right
+    if not right:
+        assert diagnosis.mistake == "factor-2-dropped"
