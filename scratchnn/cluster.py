@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .history import History
@@ -68,17 +69,36 @@ def _results(
     streams = getattr(backend, "supports_return_generator", False)
     parallel = Parallel(
         n_jobs=-1,
+        backend=backend,
         batch_size=1,
         pre_dispatch="all",
         return_as="generator_unordered" if streams else "list",
     )
     data = _sent_once(backend, shared)
-    yield from parallel(
-        delayed(_train_chunk)(
-            start, (many.models[start:end], many.optimizers[start:end], many.seeds[start:end]), data
+    with _never_alone(backend):
+        yield from parallel(
+            delayed(_train_chunk)(
+                start, (many.models[start:end], many.optimizers[start:end], many.seeds[start:end]), data
+            )
+            for start, end in zip(starts, ends, strict=True)
         )
-        for start, end in zip(starts, ends, strict=True)
-    )
+
+
+@contextmanager
+def _never_alone(backend: Any) -> Iterator[None]:
+    """joblib runs the tasks of a backend with one worker in this process; dask's belong to that worker."""
+    if not _is_dask(backend):
+        yield
+        return
+    backend.effective_n_jobs = lambda n_jobs: max(2, type(backend).effective_n_jobs(backend, n_jobs))
+    try:
+        yield
+    finally:
+        del backend.effective_n_jobs
+
+
+def _is_dask(backend: Any) -> bool:
+    return type(backend).__name__ == "DaskDistributedBackend"
 
 
 def _sent_once(backend: Any, shared: Shared) -> Any:
@@ -87,7 +107,7 @@ def _sent_once(backend: Any, shared: Shared) -> Any:
     For dask it is the result of a task: workers take it from each other, and when all that have it are
     lost, the scheduler makes it again (data that a client scatters would be gone).
     """
-    if type(backend).__name__ != "DaskDistributedBackend":
+    if not _is_dask(backend):
         return shared
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)

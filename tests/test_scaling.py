@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with LocalCluster(**options, silence_logs=50) as cluster, Client(cluster) as client:
         yield client
 
@@ -109,6 +109,21 @@ def test_the_workers_do_it(client: Client, monkeypatch: pytest.MonkeyPatch) -> N
         there = sweep(24, 2)
     assert sorted(sent) == ["_as_it_is"] + 8 * ["a chunk"]  # four for each of two workers
     assert all(history.epochs == 2 for history in there.histories)
+
+
+def test_a_cluster_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """joblib would run the tasks of a single worker in this process."""
+    here = sweep(5, 2)
+    monkeypatch.setattr("scratchnn.many.train_here", None)
+    options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with (
+        LocalCluster(**options, silence_logs=50) as cluster,
+        Client(cluster, set_as_default=False) as alone,
+        alone.as_current(),
+        joblib.parallel_config("dask"),
+    ):
+        there = sweep(5, 2)
+    same(here, there)
 
 
 def test_a_network_that_diverges_stops_alone(client: Client) -> None:
