@@ -117,7 +117,10 @@ def _chain(model: Module, features: int, parameters: list[Parameter]) -> list[La
         if type(module) is Linear:
             if module.in_features != features:
                 raise LoweringError(f"{module} after {features} features")
+            known = len(parameters)
             weight, bias = position(module.weight), position(module.bias)
+            if bias >= 0 and (weight < known) != (bias < known):
+                raise LoweringError(f"{module} that shares its weight or its bias, but not both")
             if module.weight.shape != (module.out_features, features):
                 raise LoweringError(f"{module} with a weight of shape {module.weight.shape}")
             layers.append(Layer(Op.LINEAR, features, module.out_features, weight, bias))

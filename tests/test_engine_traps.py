@@ -305,6 +305,13 @@ def hooked() -> snn.Module:
     return model
 
 
+def tied() -> snn.Module:
+    """Two layers with one weight and biases of their own."""
+    first, second = (snn.Linear(3, 3, dtype=np.float64) for _ in range(2))
+    second.weight = first.weight
+    return snn.Sequential(first, second, snn.Linear(3, 1, dtype=np.float64))
+
+
 def refusals() -> dict[str, tuple[Any, ...]]:
     X, y = regression()
     per_row = np.ones((200, 1))
@@ -316,6 +323,7 @@ def refusals() -> dict[str, tuple[Any, ...]]:
         "OwnLoss": (linear(), OwnLoss(), snn.SGD, (X, y)),
         "OwnSGD": (linear(), snn.MSELoss(), OwnSGD, (X, y)),
         "forward hook on ReLU": (hooked(), snn.MSELoss(), snn.SGD, (X, y)),
+        "shares its weight or its bias": (tied(), snn.MSELoss(), snn.SGD, (X, y)),
         "Softmax": (snn.Sequential(linear(), snn.Softmax(0)), snn.MSELoss(), snn.SGD, (X, y)),
         "weight of shape": (linear(), logits(per_row), snn.SGD, (X, (y > 0).astype(float))),
         "inputs of shape": (linear(), snn.MSELoss(), snn.SGD, (X[:, None], y[:, None])),
