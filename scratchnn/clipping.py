@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from . import functional as F
-from .checks import Array
+from .checks import Array, as_number
 from .layers import Parameter
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
@@ -89,7 +88,5 @@ def _gradient(parameter: Parameter) -> Array:
 
 
 def _check_bound(owner: str, name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{owner} got {name}={value!r}; it needs a number")
-    if math.isnan(value) or value < 0:
+    if not as_number(owner, name, value) >= 0:
         raise ValueError(f"{owner} got {name}={value}; it needs a number of 0 or more")

@@ -1,5 +1,6 @@
 """Pictures of many runs: how a number spreads for each setting, or its mean for each pair of settings."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from scratchnn.checks import Array
 from .look import BLACK, BLUE, GREY, LABEL, SKY, TEXT, VERMILION, axes_or_new, label_axes
 
 WIDTH = 0.32  # of the cloud of dots, half of it on each side
+GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples, modulo 1, never come near one another
 
 
 def distribution(
@@ -48,7 +50,7 @@ def distribution(
         # Neighbours in value go to different places across, so that equal ones stay countable.
         rank = np.empty(len(values))
         rank[np.argsort(values, kind="stable")] = np.arange(len(values))
-        across = at + WIDTH * (2 * ((rank * 0.618034) % 1) - 1)
+        across = at + WIDTH * (2 * ((rank * GOLDEN) % 1) - 1)
         name = "one run" if not at else None
         ax.plot(across, values, ".", color=SKY, markersize=5, markeredgewidth=0, alpha=0.7, label=name)
     medians = [float(np.median(values)) for values in columns]
