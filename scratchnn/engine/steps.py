@@ -303,7 +303,7 @@ def run_steps(
         loss = sum_of_lanes(total) / scalar(M, divisor)
         if alpha != 0:
             share = scalar(M, alpha / counted)
-            loss = loss + share * add_penalty(P, G, stretches, share)
+            loss = loss + share * add_penalty(P, G, stretches, share, tiny)
         losses[step] = loss
         if loss - loss != 0:  # NaN and infinity are the numbers of which this holds
             return step, DIVERGED

@@ -5,6 +5,8 @@ P parameters, G gradients; S the state, `stride` numbers a slot: SGD's buffer, o
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..functional import clipping
@@ -92,13 +94,17 @@ def adamw_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny):
 
 
 @inner
-def add_penalty(P, G, stretches, share):
-    """The loop form of `functional.half_square` and its vjp: G += share P; returns sum P^2 / 2."""
+def add_penalty(P, G, stretches, share, tiny):
+    """The loop form of `functional.half_square` and its vjp: G += share P; returns sum P^2 / 2.
+
+    A weight that nothing but the penalty moves decays for ever: where its square would be `tiny`, it rests.
+    """
+    floor = math.sqrt(tiny)
     total = splat(P, 0.0)
     for k in range(stretches.shape[0]):
         if stretches[k, 4] != 0:
             for i in range(stretches[k, 0], stretches[k, 1], width(P)):
-                p = load(P, i)
+                p = flushed(load(P, i), floor)
                 total = total + p * p
                 store(G, i, load(G, i) + share * p)
     return scalar(P, 0.5) * sum_of_lanes(total)
