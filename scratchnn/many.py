@@ -184,10 +184,13 @@ def train_here(
     Args:
         show: called with the number of networks done. tell: with a line of text before a compilation.
     """
+    from .engine.orders import compile_now
     from .engine.run import kernel
     from .train.numba_engine import NumbaEngine
 
-    kernel(next(iter(many.models[0].parameters())).dtype, tell)  # compiled by one thread, for all
+    # Compiled by one thread, for all: two that compile one function get in each other's way.
+    kernel(next(iter(many.models[0].parameters())).dtype, tell)
+    compile_now()
     stop = threading.Event()
 
     def train(i: int) -> None:

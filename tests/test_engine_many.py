@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -89,6 +91,19 @@ def test_ctrl_c_keeps_what_is_done() -> None:
     assert time.perf_counter() - started < 3
     assert any(history.steps for history in many.histories)
     assert not many.histories[-1].steps
+
+
+FIRST_OF_ALL = """
+import numpy as np, scratchnn as snn
+models = [snn.Linear(2, 1) for _ in range(8)]
+optimizers = [snn.SGD(model.parameters(), lr=0.1) for model in models]
+X = np.ones((64, 2))
+snn.fit_many(models, snn.MSELoss(), optimizers, X, X[:, :1], epochs=2, batch_size=8, threads=8)
+"""
+
+
+def test_threads_that_start_in_a_fresh_process_do_not_compile_at_once() -> None:
+    subprocess.run([sys.executable, "-c", FIRST_OF_ALL], check=True, timeout=300)
 
 
 def test_refusals() -> None:
