@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -299,3 +300,13 @@ def test_what_a_state_may_hold(tmp_path: Path) -> None:
         ):
             write_state("test", "thing", path, {"callbacks": [wrong]})
     assert read_state("thing", path)["plain"] == state["plain"]
+
+
+def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "guide"}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "checkpoints.md").read_text(), re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "checkpoints.md", "exec"), names)
+    assert (tmp_path / "run.safetensors").exists()

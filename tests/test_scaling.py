@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -205,6 +207,16 @@ def test_grid_search(lost: bool, client: Client) -> None:
     assert here.best_params_ == there.best_params_
     for a, b in zip(here.best_estimator_.coefs_, there.best_estimator_.coefs_, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_guide_runs() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text()
+    names: dict[str, Any] = {"__name__": "guide"}
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(compile(block, "scaling.md", "exec"), names)
+    assert names["many"].results["epochs"].tolist() == [5] * 20
+    assert names["search"].best_score_ > 0.7
 
 
 def test_another_backend_than_dask() -> None:
