@@ -191,7 +191,7 @@ def test_a_file_that_does_not_run(tmp_path: Path) -> None:
         check(f"{path}:x")
 
 
-TORCH = '''
+TORCH = """
 import torch
 
 
@@ -221,7 +221,7 @@ class Layer(torch.nn.Module):
 
     def forward(self, x):
         return torch.relu(self.inner(x))
-'''
+"""
 
 
 @pytest.mark.parametrize(("name", "right"), [("Square", True), ("Half", False), ("Layer", True)])
