@@ -23,3 +23,15 @@ def test_softmax_into_cross_entropy_warns_once() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         loss_fn(model(x), target)
+
+
+def test_hits_of_a_single_row_of_scores() -> None:
+    assert snn.functional.hits(np.array([0.1, 0.7, 0.2]), np.array(1), None)
+    assert not snn.functional.hits(np.array([0.1, 0.7, 0.2]), np.array(2), None)
+
+
+def test_defaults_of_huber_are_those_of_its_vjp() -> None:
+    a, b = np.array([0.2, 1.2, -3.0]), np.zeros(3)
+    F = snn.functional
+    assert F.huber(a, b) == F.huber(a, b, "mean", 1.0)
+    assert np.array_equal(F.huber_vjp(1.0, a, b), F.huber_vjp(1.0, a, b, "mean", 1.0))
