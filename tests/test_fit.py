@@ -300,6 +300,13 @@ def with_nan() -> np.ndarray:
     [
         ({"data": (with_nan(), Y0)}, ValueError, r"nan in the inputs of data at index \(7, 1\)"),
         ({"validation": (with_nan(), Y0)}, ValueError, r"nan in the inputs of validation"),
+        (
+            {"data": (X0, with_nan()), "loss_fn": snn.MSELoss()},
+            ValueError,
+            r"nan in the targets of data at index",
+        ),
+        ({"callbacks": [3]}, TypeError, "functions that take a FitState"),
+        ({"callbacks": print}, TypeError, "functions that take a FitState"),
         ({"data": (X0, Y0[:5])}, ValueError, "10 inputs but 5 targets"),
         ({"data": (X0, Y0[:, 0])}, ValueError, r"\(N?,?.*\).*reshape"),
         ({"data": (X0[:, :1], Y0)}, ValueError, r"the last axis must be 2"),

@@ -25,7 +25,9 @@ ENGINES = ("auto", "numba", "numpy")
 CHECK_ROWS = 65536
 
 
-def check_arguments(model: Any, loss_fn: Any, optimizer: Any, epochs: Any, engine: str) -> None:
+def check_arguments(
+    model: Any, loss_fn: Any, optimizer: Any, epochs: Any, engine: str, callbacks: Any = ()
+) -> None:
     if not isinstance(model, Module):
         raise TypeError(f"fit got a {type(model).__name__} as model; it needs a scratchnn Module")
     if not isinstance(loss_fn, Loss):
@@ -39,6 +41,8 @@ def check_arguments(model: Any, loss_fn: Any, optimizer: Any, epochs: Any, engin
         raise ValueError(f"fit got engine={engine!r}; it must be one of {', '.join(ENGINES)}")
     if loss_fn.reduction == "none":
         raise ValueError(f"fit got {loss_fn!r}, which gives no single number; use reduction='mean' or 'sum'")
+    if not isinstance(callbacks, (list, tuple)) or not all(callable(callback) for callback in callbacks):
+        raise TypeError(f"fit got callbacks={callbacks!r}; it needs a list of functions that take a FitState")
     own = {id(p) for p in model.parameters()}
     if not own:
         raise ValueError(f"fit got a {type(model).__name__} without parameters; there is nothing to train")
@@ -98,6 +102,7 @@ def _pair(arrays: Any, loss_fn: Loss, dtype: np.dtype[Any], name: str) -> tuple[
         raise ValueError(f"fit got {name} with {len(x)} inputs but {len(y)} targets; each row needs one")
     if len(x) == 0:
         raise ValueError(f"fit got {name} without rows; there is nothing to learn from")
+    _check_finite(y, f"the targets of {name}")
     return x, y
 
 
@@ -109,16 +114,18 @@ def _as_input(x: Any, dtype: np.dtype[Any], name: str) -> Array:
         raise ValueError(f"fit got a single number as inputs of {name}; it needs an array of rows")
     if array.dtype != dtype:
         array = array.astype(dtype)
+    _check_finite(array, f"the inputs of {name}")
+    return array
+
+
+def _check_finite(array: Array, what: str) -> None:
     for start in range(0, len(array), CHECK_ROWS):
         rows = array[start : start + CHECK_ROWS]
         if not np.isfinite(rows).all():
             where = np.argwhere(~np.isfinite(rows))[0]
             where[0] += start
-            value = array[tuple(where)]
-            raise ValueError(
-                f"fit got {value} in the inputs of {name} at index {tuple(where.tolist())}; remove or fill it"
-            )
-    return array
+            index = tuple(where.tolist())
+            raise ValueError(f"fit got {array[index]} in {what} at index {index}; remove or fill it")
 
 
 def probe(model: Module, loss_fn: Loss, batches: Batches) -> None:

@@ -124,7 +124,7 @@ def fit(
     Warns:
         RuntimeWarning: a later checkpoint could not be written (a full disk); the last one is still whole.
     """
-    check_arguments(model, loss_fn, optimizer, epochs, engine)
+    check_arguments(model, loss_fn, optimizer, epochs, engine, callbacks)
     dtype = next(iter(model.parameters())).dtype
     batches = at_the_door(data, loss_fn, dtype, "data")
     held_out = None if validation is None else at_the_door(validation, loss_fn, dtype, "validation")
