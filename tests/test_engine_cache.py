@@ -143,3 +143,29 @@ def test_a_call_compiles_nothing() -> None:
             )
     assert len(run_steps.signatures) == 2
     assert len(_seeded.signatures) == 1
+
+
+THREADS = """
+import threading
+import numpy as np
+import scratchnn as snn
+
+X, y = np.ones((9, 2), np.float32), np.ones((9, 1), np.float32)
+engines = []
+
+def train():
+    model = snn.MLP(2, 3, 1)
+    loader = snn.DataLoader(snn.TensorDataset(X, y), batch_size=3, shuffle=True)
+    engines.append(snn.fit(model, snn.MSELoss(), snn.SGD(model.parameters(), lr=0.01), loader, 2).engine)
+
+threads = [threading.Thread(target=train) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert engines == ["numba"] * 4, engines
+"""
+
+
+def test_threads_that_want_the_engine_at_once_all_get_it() -> None:
+    subprocess.run([sys.executable, "-c", THREADS], check=True, cwd=Path(__file__).parent.parent)

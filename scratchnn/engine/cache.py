@@ -15,6 +15,7 @@ import pickle
 import platform
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ from numba.core.serialize import dumps
 __all__ = ["DiskCache", "cache_folder", "compiled"]
 
 PACKAGE = Path(__file__).parent.parent
+COMPILING = threading.Lock()
 
 
 def source_hash(package: Path = PACKAGE) -> str:
@@ -66,14 +68,16 @@ def compiled(
     Args:
         name: of its files. before: called before a compilation.
     """
-    started = time.perf_counter()
-    cache = DiskCache(name, before)
-    function._cache = cache
-    function.disable_compile(False)
-    function.compile(signature)
-    # From here on a call fits its arguments to this signature and never compiles another.
-    function.disable_compile()
-    return function, 0.0 if cache.loaded else time.perf_counter() - started
+    # Several threads may want the same function at once; whoever comes second finds it done.
+    with COMPILING:
+        started = time.perf_counter()
+        cache = DiskCache(name, before)
+        function._cache = cache
+        function.disable_compile(False)
+        function.compile(signature)
+        # From here on a call fits its arguments to this signature and never compiles another.
+        function.disable_compile()
+        return function, 0.0 if cache.loaded else time.perf_counter() - started
 
 
 class DiskCache(_Cache):
