@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -99,12 +100,23 @@ def goal_row(verdict: Verdict) -> list[str]:
 
 def limits(results: Iterable[Row]) -> list[str]:
     """For every goal that is missed, what limits it."""
+    results = list(results)
     return [
-        f"{v.goal.workload}{' beside ' + PEERS[v.goal.peer][0] if v.goal.peer else ''}: "
-        + LIMITS.get((v.goal.workload, v.goal.peer), "not explained yet.")
+        f"{v.goal.workload}{' beside ' + PEERS[v.goal.peer][0] if v.goal.peer else ''}: " + _limit(v, results)
         for v in verdicts(results)
         if not v.passed
     ]
+
+
+def _limit(verdict: Verdict, results: list[Row]) -> str:
+    goal = verdict.goal
+    text = LIMITS.get((goal.workload, goal.peer), "not explained yet.")
+    cost = {r["peer"]: r["microseconds"] for r in results if r["workload"] == goal.workload and not r["size"]}
+
+    def ratio(found: re.Match[str]) -> str:
+        return _ratio(cost.get(found[1]), cost.get(found[2]))
+
+    return re.sub(r"\{(\w+)_over_(\w+)\}", ratio, text)
 
 
 def skipped(results: Iterable[Row]) -> list[str]:

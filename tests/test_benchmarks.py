@@ -4,6 +4,7 @@ found out; the JSON file, the tables and the page hold what was measured."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -195,6 +196,18 @@ def test_tables_give_ratios_first() -> None:
     assert report.skipped(results) == ["JAX jit, epoch in one scan: jax is not installed (circles)"]
     found = {(v.goal.peer, v.measured, v.passed) for v in goals.verdicts(results)}
     assert found == {("torch", 250.0, True), ("c", 2.0, False)}
+
+
+def test_a_missed_goal_says_why_with_measured_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = [result("rings", "numba", 8.0), result("rings", "torch", 160.0), result("rings", "c", 5.0)]
+    monkeypatch.setitem(goals.LIMITS, ("rings", "torch"), "C is {torch_over_c} as fast, JAX {torch_over_jax}")
+    assert report.limits(results) == ["rings beside PyTorch loop: C is 32x as fast, JAX -"]
+
+
+def test_the_limits_name_peers() -> None:
+    for text in goals.LIMITS.values():
+        for fraction in re.findall(r"\{(.*?)\}", text):
+            assert set(fraction.split("_over_")) <= set(PEERS)
 
 
 def test_numbers() -> None:
