@@ -61,25 +61,29 @@ GENERIC = (
 # (workload, peer): why the goal is missed and what was tried. Shown only where it is missed. No figure is typed
 # here: {a_over_b} becomes the measured ratio of the times of two peers on that workload.
 LIMITS = {
-    ("circles", "torch"): LOOP
-    + GENERIC
-    + "The hand-written C kernel is {torch_over_c} as fast as the loop; the "
-    "engine takes {numba_over_c} of its time, and part of that is the shuffle, which both draw: C that is given "
-    "its batches takes {c_given_over_c} of the time of C that draws them.",
+    ("circles", "torch"): (
+        LOOP + GENERIC + "The hand-written C kernel is {torch_over_c} as fast as the loop; the engine takes "
+        "{numba_over_c} of its time, and part of that is the shuffle, which both draw: C that is "
+        "given its batches takes {c_given_over_c} of the time of C that draws them."
+    ),
     ("circles", "c"): GENERIC,
-    ("moons", "torch"): LOOP
-    + "Softmax stands in the network and once more in the loss, and both are computed.",
-    ("drawing", "torch"): LOOP + GENERIC + "The hand-written C kernel is {torch_over_c} as fast as the loop.",
-    ("drawing", "jax"): GENERIC + "The hand-written C kernel is {jax_over_c} as fast as JAX.",
-    ("rings", "torch"): LOOP
-    + "The hand-written C kernel itself is {torch_over_c} as fast as the loop. In C as "
-    "in the engine the time goes into exponentials, divisions and logarithms, for every row and unit.",
+    ("moons", "torch"): (
+        LOOP + "Softmax stands in the network and once more in the loss, and both are computed."
+    ),
+    ("drawing", "torch"): (
+        LOOP + GENERIC + "The hand-written C kernel is {torch_over_c} as fast as the loop."
+    ),
+    ("drawing", "jax"): (GENERIC + "The hand-written C kernel is {jax_over_c} as fast as JAX."),
+    ("rings", "torch"): (
+        LOOP + "The hand-written C kernel itself is {torch_over_c} as fast as the loop. In C as in the "
+        "engine the time goes into exponentials, divisions and logarithms, for every row and "
+        "unit."
+    ),
     ("rings", "c"): GENERIC,
-    (
-        "784-1024-1024-10",
-        "jax",
-    ): "Nearly the whole step is matrix products; the engine's are written on vector "
-    "lanes, and JAX's are a little faster at this size.",
+    ("784-1024-1024-10", "jax"): (
+        "Nearly the whole step is matrix products; the engine's are written on vector lanes, and "
+        "JAX's are a little faster at this size."
+    ),
 }
 
 
