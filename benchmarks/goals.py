@@ -53,13 +53,13 @@ GOALS = (
 )
 
 # The goals were set from measurements on another machine.
-LOOP = "The goal is from a machine on which the PyTorch loop costs more, against everything else, than here. "
+LOOP = "The goal is from a machine on which the PyTorch loop costs more, against everything else. "
 GENERIC = (
-    "The engine is one compiled kernel for every network, which reads sizes, activations and losses from a plan; "
-    "C has them as constants. A kernel compiled for each network would have to pay for its compilation first. "
+    "The engine is one compiled kernel for every network, which reads sizes, activations and losses from "
+    "a plan; C has them as constants. "
 )
-# (workload, peer): why the goal is missed and what was tried. Shown only where it is missed. No figure is typed
-# here: {a_over_b} becomes the measured ratio of the times of two peers on that workload.
+# (workload, peer): why the goal is missed and what was tried. Shown only where it is missed. No figure is
+# typed here: {a_over_b} becomes the measured ratio of the times of two peers on that workload.
 LIMITS = {
     ("circles", "torch"): (
         LOOP + GENERIC + "The hand-written C kernel is {torch_over_c} as fast as the loop; the engine takes "
