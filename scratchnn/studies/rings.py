@@ -304,7 +304,7 @@ def _play(
                 width,
                 f"{each['median']:.2g}",
                 f"{each['low']:.2g} to {each['high']:.2g}",
-                f"{100 * each['all_points_right']:.0f} %",
+                f"{100 * each['all_points_right']:.1f} %",
             ]
             for width, each in found[name].items()
         ]
@@ -326,13 +326,13 @@ def _play(
     decided = two["all_points_right"] < three["all_points_right"]
     lesson.answer(
         f"{'It is the width.' if decided else 'Trained so briefly, neither shows.'} With sigmoid, "
-        f"{100 * two['all_points_right']:.0f} % of the networks of two units put every point on "
-        f"its side, and {100 * three['all_points_right']:.0f} % of those of three. The "
+        f"{100 * two['all_points_right']:.1f} % of the networks of two units put every point on "
+        f"its side, and {100 * three['all_points_right']:.1f} % of those of three. The "
         f"best of two units ends at {min(spread['sigmoid'][2]):.3f}, the median of three at "
         f"{three['median']:.3f}, and the worst of three at {max(spread['sigmoid'][3]):.3f}: the third unit "
         "makes it possible, luck decides how soon."
     )
-    below = {width: f"{100 * each['below_solved']:.0f} %" for width, each in found["relu"].items()}
+    below = {width: f"{100 * each['below_solved']:.1f} %" for width, each in found["relu"].items()}
     lesson.answer(
         f"With ReLU, {below[2]} of the networks of two units come below {SOLVED:g}, {below[3]} of those of "
         f"three, {below[5]} of five and {below[10]} of ten. Three can; more units make up for the dead ones."
