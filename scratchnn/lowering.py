@@ -40,7 +40,7 @@ from .losses import (
 from .objective import Objective
 from .optim import SGD, Adam, AdamW, Optimizer
 
-__all__ = ["Lowered", "lower", "read_groups"]
+__all__ = ["Lowered", "lower", "read_groups", "read_numbers"]
 
 ELEMENTWISE: dict[type[Module], Op] = {ReLU: Op.RELU, Sigmoid: Op.SIGMOID, Tanh: Op.TANH}
 PAIRWISE: dict[type[Loss], LossKind] = {
@@ -222,12 +222,20 @@ def read_groups(optimizer: Optimizer, parameters: list[Parameter]) -> tuple[Rule
     rule = Rule.SGD if kind is SGD else Rule.ADAMW if decoupled.pop() else Rule.ADAM
     groups = []
     for group in optimizer.param_groups:
-        if rule == Rule.SGD:
-            names = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
-            numbers = [float(group[name]) for name in names]
-        else:
-            numbers = [float(group[name]) for name in ("lr", "eps", "weight_decay", "amsgrad", "maximize")]
-            numbers[1:1] = map(float, group["betas"])
         known = [positions[id(p)] for p in group["params"] if id(p) in positions]
-        groups.append(Group(known, numbers))
+        groups.append(Group(known, read_numbers(rule, group)))
     return rule, groups
+
+
+def read_numbers(rule: Rule, group: dict[str, Any]) -> list[float]:
+    """A group's hyperparameters, in the order of `Group.numbers`."""
+    if rule == Rule.SGD:
+        return [
+            float(group["lr"]), float(group["momentum"]), float(group["dampening"]),
+            float(group["weight_decay"]), float(group["nesterov"]), float(group["maximize"]),
+        ]  # fmt: skip
+    beta1, beta2 = group["betas"]
+    return [
+        float(group["lr"]), float(beta1), float(beta2), float(group["eps"]),
+        float(group["weight_decay"]), float(group["amsgrad"]), float(group["maximize"]),
+    ]  # fmt: skip

@@ -260,6 +260,13 @@ def test_a_damaged_file(tmp_path: Path) -> None:
         program("numpy", tmp_path / "none" / "run.safetensors", epochs=3)
 
 
+def test_the_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(ImportError, match=r'fit needs .* pip install "scratchnn\[export\]"'):
+        program("numpy", tmp_path / "run.safetensors", epochs=1)
+
+
 def test_a_checkpoint_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     program("numpy", path, epochs=1)

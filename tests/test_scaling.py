@@ -210,7 +210,10 @@ def test_grid_search(lost: bool, client: Client) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_the_guide_runs() -> None:
+def test_the_guide_runs(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the cluster that is here already."""
+    monkeypatch.setattr("dask.distributed.Client", lambda **options: client)
+    monkeypatch.setattr(client, "close", lambda: None)
     text = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text()
     names: dict[str, Any] = {"__name__": "guide"}
     for block in re.findall(r"```python\n(.*?)```", text, re.S):

@@ -12,7 +12,7 @@ from ..engine.plan import LoweringError, Rule
 from ..engine.run import Diverged, NoProbability, Run, Tell, silent
 from ..layers import Module
 from ..losses import Loss
-from ..lowering import lower, read_groups
+from ..lowering import lower, read_groups, read_numbers
 from ..optim import Optimizer
 from ..random import Generator, default_generator, rand
 from .door import _Accuracy
@@ -193,16 +193,18 @@ class NumbaEngine:
         if not regime.by_batch and (epochs == 1 or not regime.by_epoch):
             return None
         before = self._scheduled()
-        rates = np.zeros((epochs, a_epoch, len(self.optimizer.param_groups), RATES))
+        rule, groups = self.engine.plan.rule, self.optimizer.param_groups
+        foreseen = []
         for epoch in range(epochs):
             if epoch:
                 regime.after_epoch()
-            for step in range(a_epoch if regime.by_batch else 1):
-                here = step if regime.by_batch else slice(None)
-                for g, group in enumerate(read_groups(self.optimizer, self.parameters)[1]):
-                    rates[epoch, here, g, : len(group.numbers)] = group.numbers
+            for _ in range(a_epoch if regime.by_batch else 1):
+                foreseen.append([read_numbers(rule, group) for group in groups])
                 regime.after_batch()
-        self.engine.set_rates(rates.reshape(epochs * a_epoch, -1, RATES))
+        numbers = np.array(foreseen)
+        rates = np.zeros((len(foreseen), len(groups), RATES))
+        rates[:, :, : numbers.shape[2]] = numbers
+        self.engine.set_rates(rates if regime.by_batch else np.repeat(rates, a_epoch, axis=0))
         return before
 
     def _scheduled(self) -> Kept:
