@@ -20,7 +20,7 @@ LR = 0.01
 
 def points(quick: bool) -> Iterator[tuple[str, int, Workload]]:
     """(axis, value, workload): the circles network, with one thing changed."""
-    base = replace(CIRCLES, epochs=20, check_epochs=1, lr=LR)
+    base = replace(CIRCLES, check_epochs=1, lr=LR)
     for batch in BATCHES[:2] if quick else BATCHES:
         yield "batch", batch, replace(base, name="circles", batch=batch, rows=batch * STEPS)
     for width in WIDTHS[:2] if quick else WIDTHS:
