@@ -20,7 +20,7 @@ from .clock import Clock
 SOURCE = Path(__file__).with_name("kernel.c")
 TILE = 64
 # Reassociation would undo the argument reduction of exp; the kernel splits its sums itself.
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-associative-math", "-shared", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-associative-math", "-fPIC")
 BETAS, EPS = (0.9, 0.999), 1e-8
 
 
@@ -54,11 +54,18 @@ class Kernel(Peer):
             shape.append("-DADAM")
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             library = str(Path(folder) / "kernel.so")
-            command = [*compiler.split(), *FLAGS, *shape, str(SOURCE), "-o", library, "-lm"]
-            built = subprocess.run(command, capture_output=True, text=True, check=False)
-            if built.returncode:
-                why = (built.stderr.strip().splitlines() or ["no reason given"])[-1]
-                raise Unavailable(f"{compiler} failed: {why}")
+            unit = str(Path(folder) / "kernel.o")
+            # Linked without -ffast-math, which would switch off denormals for all of the process.
+            for step in (
+                [*FLAGS, *shape, "-c", str(SOURCE), "-o", unit],
+                ["-shared", unit, "-o", library, "-lm"],
+            ):
+                built = subprocess.run(
+                    [*compiler.split(), *step], capture_output=True, text=True, check=False
+                )
+                if built.returncode:
+                    why = (built.stderr.strip().splitlines() or ["no reason given"])[-1]
+                    raise Unavailable(f"{compiler} failed: {why}")
             return ctypes.CDLL(library).train
 
     def run(self, epochs: int) -> Run:

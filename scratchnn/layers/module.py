@@ -225,6 +225,7 @@ class Module:
                 raise TypeError(f"load_state_dict got {path} of dtype {value.dtype}; it needs real numbers")
             if value.shape != parameter.shape:
                 problems.append(f"{path} has shape {value.shape}, the model needs {parameter.shape}")
+                continue
             with np.errstate(over="ignore"):  # infinity, as torch casts it
                 values[path] = value.astype(parameter.dtype)
         if problems:
