@@ -35,3 +35,8 @@ def test_defaults_of_huber_are_those_of_its_vjp() -> None:
     F = snn.functional
     assert F.huber(a, b) == F.huber(a, b, "mean", 1.0)
     assert np.array_equal(F.huber_vjp(1.0, a, b), F.huber_vjp(1.0, a, b, "mean", 1.0))
+
+
+def test_hits_at_the_cut_decide_for_0() -> None:
+    p, t = np.array([0.5, 0.5, 0.6]), np.array([0.0, 1.0, 0.5])
+    assert snn.functional.hits(p, t, 0.5).tolist() == [True, False, False]
