@@ -15,6 +15,7 @@ from .clipping import clip_grad_norm_, clip_grad_value_
 from .data import DataLoader, Subset, TensorDataset, random_split
 from .doctor import diagnose
 from .gradcheck import gradcheck
+from .grid import fit_grid
 from .history import History
 from .layers import (
     MLP,
@@ -121,6 +122,7 @@ __all__ = [
     "export_onnx",
     "files",
     "fit",
+    "fit_grid",
     "fit_many",
     "functional",
     "gradcheck",
