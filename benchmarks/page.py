@@ -41,8 +41,8 @@ RULES = """\
   steps, by the tolerances that the library's tests use (scikit-learn's Adam, which places epsilon
   elsewhere, against the same loop with that Adam). A peer that fails is not timed.
 - The peers are called in turn (A B C A B C ...), the table shows medians, compilation is not in
-  them. A run lasts about 0.3 seconds, but never longer than the study itself, so that what a call
-  costs once is spread as it is in use.
+  them. A run lasts a fraction of a second (many networks: some seconds), but never longer than the
+  study itself, so that what a call costs once is spread as it is in use.
 - scratchnn is timed as the call to `fit`. It draws its shuffled batches itself, and so do C and the
   DataLoader; the PyTorch loops, scikit-learn, JAX and "C, batches given" are handed the order of
   the rows.
