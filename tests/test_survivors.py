@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 import scratchnn as snn
 
@@ -40,3 +41,11 @@ def test_defaults_of_huber_are_those_of_its_vjp() -> None:
 def test_hits_at_the_cut_decide_for_0() -> None:
     p, t = np.array([0.5, 0.5, 0.6]), np.array([0.0, 1.0, 0.5])
     assert snn.functional.hits(p, t, 0.5).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_defaults_are_torchs(name: str) -> None:
+    ours = getattr(snn, name)(snn.Linear(2, 1).parameters())
+    theirs = getattr(torch.optim, name)(torch.nn.Linear(2, 1).parameters())
+    for key, value in ours.defaults.items():
+        assert theirs.defaults[key] == value, key
