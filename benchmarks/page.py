@@ -54,6 +54,7 @@ RULES = """\
 - The loop of "torch.compile" compiles forward, loss and backward, and steps with the fused
   optimizer.
 """
+README_PEERS = ("numba", "c", "jax", "sklearn", "torch", "torch_loader")
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
@@ -120,7 +121,7 @@ def write(document: dict[str, Any], root: Path) -> list[Path]:
     ]
     if BEGIN in text and END in text and results:
         before, rest = text.split(BEGIN, 1)
-        table = tables("small", results)[0].markdown()
+        table = tables("small", [r for r in results if r["peer"] in README_PEERS])[0].markdown()
         readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END, 1)[1]}")
         written.append(readme)
     return written
