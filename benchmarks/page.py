@@ -54,7 +54,6 @@ RULES = """\
 - The loop of "torch.compile" compiles forward, loss and backward, and steps with the fused
   optimizer.
 """
-README_PEERS = ("numba", "c", "jax", "sklearn", "torch", "torch_loader")
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
@@ -116,12 +115,11 @@ def write(document: dict[str, Any], root: Path) -> list[Path]:
         written.append(final)
     readme = root / "README.md"
     text = readme.read_text() if readme.exists() else ""
-    results = [
-        r for name in ("small", "large") for r in document["sections"].get(name, {"results": []})["results"]
-    ]
-    if BEGIN in text and END in text and results:
+    sections = document["sections"]
+    ratios = [tables(name, sections[name]["results"])[0] for name in ("small", "large") if name in sections]
+    if BEGIN in text and END in text and ratios:
         before, rest = text.split(BEGIN, 1)
-        table = tables("small", [r for r in results if r["peer"] in README_PEERS])[0].markdown()
+        table = "\n\n".join(table.markdown() for table in ratios)
         readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END, 1)[1]}")
         written.append(readme)
     return written
