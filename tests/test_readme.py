@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from scratchnn.studies.pages import gallery
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -70,3 +72,13 @@ def test_pictures_and_paths_exist() -> None:
     assert len(folders) >= 15
     for path in folders:
         assert any((ROOT / room / path).exists() for room in (".", "scratchnn")), path
+
+
+def test_tables_that_runs_wrote_stand_here_as_they_wrote_them() -> None:
+    section = README.split("## How fast")[1].split("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    assert len(rows) > 8
+    figures = [cell.strip() for row in rows[2:] for cell in row]
+    assert all(f"| {figure} |" in page for figure in figures)
+    assert gallery(prefix="docs/studies/").strip() in README
