@@ -57,6 +57,7 @@ from .lr_scheduler import (
 from .many import Many, fit_many
 from .optim import SGD, Adam, AdamW, Optimizer
 from .random import Generator, default_generator, manual_seed, rand, randint, randn, randperm
+from .trace import Trace, trace
 from .train import DivergenceError, FitState, fit
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ __all__ = [
     "Tanh",
     "TensorDataset",
     "Threshold",
+    "Trace",
     "clip_grad_norm_",
     "clip_grad_value_",
     "default_generator",
@@ -140,6 +142,7 @@ __all__ = [
     "studies",
     "to_python",
     "to_torch",
+    "trace",
 ]
 
 # What loads matplotlib or scikit-learn, or touches files, is imported when it is first asked for: a name,
