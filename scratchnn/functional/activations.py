@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from .vocabulary import Array, exp, log, minimum, where
 from .vocabulary import tanh as _tanh
+from .written import written
 
 __all__ = [
     "dropout",
@@ -40,16 +41,19 @@ __all__ = [
 EXP_LIMIT = 709.78
 
 
+@written("y = x")
 def identity(x: Array) -> Array:
     """y = x. Source: torch.nn.Identity."""
     return x
 
 
+@written("dx = dy")
 def identity_vjp(dy: Array) -> Array:
     """Backpropagate through `identity`: dx = dy."""
     return dy
 
 
+@written("y = where(x <= 0, 0, x)")
 def relu(x: Array) -> Array:
     """y = max(x, 0).
 
@@ -58,6 +62,7 @@ def relu(x: Array) -> Array:
     return where(x <= 0, 0, x)
 
 
+@written("dx = where(x <= 0, 0, dy)")
 def relu_vjp(dy: Array, x: Array) -> Array:
     """Backpropagate through `relu`.
 
@@ -67,6 +72,7 @@ def relu_vjp(dy: Array, x: Array) -> Array:
     return where(x <= 0, 0, dy)
 
 
+@written("y = where(x > 0, x, negative_slope * x)")
 def leaky_relu(x: Array, negative_slope: float) -> Array:
     """y = x where x > 0, else negative_slope * x.
 
@@ -75,6 +81,7 @@ def leaky_relu(x: Array, negative_slope: float) -> Array:
     return where(x > 0, x, x * negative_slope)
 
 
+@written("dx = where(x > 0, dy, negative_slope * dy)")
 def leaky_relu_vjp(dy: Array, x: Array, negative_slope: float) -> Array:
     """Backpropagate through `leaky_relu`.
 
@@ -84,11 +91,13 @@ def leaky_relu_vjp(dy: Array, x: Array, negative_slope: float) -> Array:
     return where(x > 0, dy, dy * negative_slope)
 
 
+@written("y = where(x <= limit, value, x)")
 def threshold(x: Array, limit: float, value: float) -> Array:
     """y = x where x > limit, else value. Source: torch.nn.functional.threshold."""
     return where(x <= limit, value, x)
 
 
+@written("dx = where(x <= limit, 0, dy)")
 def threshold_vjp(dy: Array, x: Array, limit: float) -> Array:
     """Backpropagate through `threshold`.
 
@@ -98,6 +107,7 @@ def threshold_vjp(dy: Array, x: Array, limit: float) -> Array:
     return where(x <= limit, 0, dy)
 
 
+@written("y = 1 / (1 + exp(-x))")
 def sigmoid(x: Array) -> Array:
     """y = 1 / (1 + exp(-x)).
 
@@ -106,6 +116,7 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + exp(minimum(-x, EXP_LIMIT)))
 
 
+@written("dx = dy * (1 - y) * y")
 def sigmoid_vjp(dy: Array, y: Array) -> Array:
     """Backpropagate through `sigmoid`.
 
@@ -115,11 +126,13 @@ def sigmoid_vjp(dy: Array, y: Array) -> Array:
     return (dy * (1 - y)) * y
 
 
+@written("y = tanh(x)")
 def tanh(x: Array) -> Array:
     """y = (exp(x) - exp(-x)) / (exp(x) + exp(-x)). Source: torch.nn.functional.tanh."""
     return _tanh(x)
 
 
+@written("dx = dy * (1 - y) * (1 + y)")
 def tanh_vjp(dy: Array, y: Array) -> Array:
     """Backpropagate through `tanh`.
 
@@ -130,6 +143,7 @@ def tanh_vjp(dy: Array, y: Array) -> Array:
     return dy * ((1 - y) * (1 + y))
 
 
+@written("y[n, c] = exp(x[n, c]) / Sum(exp(x[n, k]), k)")
 def softmax(x: Array, axis: int) -> Array:
     """y_i = exp(x_i) / sum_j exp(x_j) along `axis`.
 
@@ -144,6 +158,7 @@ def softmax(x: Array, axis: int) -> Array:
     return powers / powers.sum(axis=axis, keepdims=True)
 
 
+@written("dx[n, c] = y[n, c] * (dy[n, c] - Sum(dy[n, k] * y[n, k], k))")
 def softmax_vjp(dy: Array, y: Array, axis: int) -> Array:
     """Backpropagate through `softmax`.
 
@@ -155,6 +170,7 @@ def softmax_vjp(dy: Array, y: Array, axis: int) -> Array:
     return y * (dy - inner)
 
 
+@written("y[n, c] = x[n, c] - log(Sum(exp(x[n, k]), k))")
 def log_softmax(x: Array, axis: int) -> Array:
     """y_i = x_i - log sum_j exp(x_j) along `axis`, without ever forming a probability.
 
@@ -164,6 +180,7 @@ def log_softmax(x: Array, axis: int) -> Array:
     return shifted - log(exp(shifted).sum(axis=axis, keepdims=True))
 
 
+@written("dx[n, c] = dy[n, c] - exp(y[n, c]) * Sum(dy[n, k], k)")
 def log_softmax_vjp(dy: Array, y: Array, axis: int) -> Array:
     """Backpropagate through `log_softmax`.
 
@@ -173,6 +190,7 @@ def log_softmax_vjp(dy: Array, y: Array, axis: int) -> Array:
     return dy - exp(y) * dy.sum(axis=axis, keepdims=True)
 
 
+@written("factor = mask / (1 - p)")
 def dropout_factor(mask: Array, p: float) -> Array:
     """What each element is multiplied by: 1 / (1 - p) where `mask` kept it, else 0.
 
@@ -185,6 +203,7 @@ def dropout_factor(mask: Array, p: float) -> Array:
     return mask / (1 - p)
 
 
+@written("y = x * factor")
 def dropout(x: Array, factor: Array) -> Array:
     """y = x * factor, with the factor of `dropout_factor`.
 
@@ -193,6 +212,7 @@ def dropout(x: Array, factor: Array) -> Array:
     return x * factor
 
 
+@written("dx = dy * factor")
 def dropout_vjp(dy: Array, factor: Array) -> Array:
     """Backpropagate through `dropout`: dx = dy * factor."""
     return dy * factor

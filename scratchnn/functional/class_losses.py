@@ -24,8 +24,19 @@ import numpy as np
 from .activations import log_softmax, softmax
 from .losses import quiet, reduce_terms
 from .vocabulary import Array
+from .written import written_loss, written_loss_slope
 
 __all__ = ["cross_entropy", "cross_entropy_floor_of_probabilities", "cross_entropy_vjp", "nll", "nll_vjp"]
+
+
+# Parts of the formulas: the probabilities, what a row counts for, what it wants of each class.
+SOFTMAX = "p[n, c] = exp(logits[n, c]) / Sum(exp(logits[n, k]), k)"
+ROW_WEIGHT = "w[n] = where(target[n] == ignore_index, 0, 1 * weight[target[n]])"
+ROWS = "Sum(w[j], j)"
+WANTED = "q[n, c] = weight[c] * ((1 - label_smoothing) * target[n, c] + label_smoothing / C)"
+WANTED_CLASS = (
+    "q[n, c] = weight[c] * ((1 - label_smoothing) * where(c == target[n], 1, 0) + label_smoothing / C)"
+)
 
 
 def class_axis(logits: Array) -> int:
@@ -59,6 +70,18 @@ def _dterms(dloss: Any, row_weights: Array, kept: Any, reduction: str, axis: int
 # ---- negative log-likelihood ------------------------------------------------------------------
 
 
+@written_loss(
+    "-log_probs[n, target[n]]",
+    over="n",
+    weight=None,
+    some_ignored=False,
+)
+@written_loss(
+    ROW_WEIGHT,
+    "-where(target[n] == ignore_index, 0, w[n] * log_probs[n, target[n]])",
+    over="n",
+    count=ROWS,
+)
 @quiet
 def nll(
     log_probs: Array,
@@ -89,6 +112,18 @@ def nll(
     return reduce_terms(terms, reduction, row_weights.sum())
 
 
+@written_loss_slope(
+    "dlog_probs[n, c] = where(c == target[n], -{dterms}, 0)",
+    over="n",
+    weight=None,
+    some_ignored=False,
+)
+@written_loss_slope(
+    ROW_WEIGHT,
+    "dlog_probs[n, c] = where(c == target[n], -{dterms} * w[n], 0)",
+    over="n",
+    count=ROWS,
+)
 @quiet
 def nll_vjp(
     dloss: Any,
@@ -130,6 +165,40 @@ def _wanted(logits: Array, target: Array, weight: Array | None, label_smoothing:
     return smoothed if weight is None else smoothed * weight.reshape(along_classes)
 
 
+@written_loss(
+    SOFTMAX,
+    "-log(p[n, target[n]])",
+    over="n",
+    target_of="indices",
+    weight=None,
+    some_ignored=False,
+    label_smoothing=0.0,
+)
+@written_loss(
+    SOFTMAX,
+    ROW_WEIGHT,
+    "-where(target[n] == ignore_index, 0, w[n] * log(p[n, target[n]]))",
+    over="n",
+    count=ROWS,
+    target_of="indices",
+    label_smoothing=0.0,
+)
+@written_loss(
+    SOFTMAX,
+    ROW_WEIGHT,
+    WANTED_CLASS,
+    "-where(target[n] == ignore_index, 0, Sum(q[n, c] * log(p[n, c]), c))",
+    over="n",
+    count=ROWS,
+    target_of="indices",
+)
+@written_loss(
+    SOFTMAX,
+    WANTED,
+    "-Sum(q[n, c] * log(p[n, c]), c)",
+    over="n",
+    target_of="probabilities",
+)
 @quiet
 def cross_entropy(
     logits: Array,
@@ -168,6 +237,40 @@ def cross_entropy(
     return reduce_terms(terms, reduction, row_weights.sum())
 
 
+@written_loss_slope(
+    SOFTMAX,
+    "dlogits[n, c] = {dterms} * (p[n, c] - where(c == target[n], 1, 0))",
+    over="n",
+    target_of="indices",
+    weight=None,
+    some_ignored=False,
+    label_smoothing=0.0,
+)
+@written_loss_slope(
+    SOFTMAX,
+    ROW_WEIGHT,
+    "dlogits[n, c] = {dterms} * w[n] * (p[n, c] - where(c == target[n], 1, 0))",
+    over="n",
+    count=ROWS,
+    target_of="indices",
+    label_smoothing=0.0,
+)
+@written_loss_slope(
+    SOFTMAX,
+    ROW_WEIGHT,
+    WANTED_CLASS,
+    "dlogits[n, c] = where(target[n] == ignore_index, 0, {dterms} * (p[n, c] * Sum(q[n, k], k) - q[n, c]))",
+    over="n",
+    count=ROWS,
+    target_of="indices",
+)
+@written_loss_slope(
+    SOFTMAX,
+    WANTED,
+    "dlogits[n, c] = {dterms} * (p[n, c] * Sum(q[n, k], k) - q[n, c])",
+    over="n",
+    target_of="probabilities",
+)
 @quiet
 def cross_entropy_vjp(
     dloss: Any,

@@ -12,17 +12,20 @@ from typing import Any
 import numpy as np
 
 from .vocabulary import Array, maximum, minimum, where
+from .written import written
 
 __all__ = ["clip_factor", "clip_value", "total_norm"]
 
 NORM_FLOOR = 1e-6  # torch's: the factor of a zero gradient is finite
 
 
+@written("y = minimum(maximum(g, -c), c)")
 def clip_value(g: Array, c: float) -> Array:
     """Every element moved into [-c, c]; NaN stays NaN."""
     return minimum(maximum(g, -c), c)
 
 
+@written("y = minimum(1, c / (norm + 1e-6))")
 def clip_factor(norm: Array, c: float) -> Array:
     """min(1, c / (norm + 1e-6)): what brings gradients of that norm down to the norm c; NaN for NaN.
 

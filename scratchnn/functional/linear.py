@@ -6,10 +6,12 @@ N  batch (any leading shape)      D  features in      M  features out
 from __future__ import annotations
 
 from .vocabulary import Array
+from .written import written
 
 __all__ = ["linear", "linear_vjp"]
 
 
+@written("y[n, m] = Sum(x[n, d] * weight[m, d], d) + bias[m]")
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """y = x weight^T + bias.
 
@@ -23,6 +25,11 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     return y if bias is None else y + bias
 
 
+@written(
+    "dx[n, d] = Sum(dy[n, m] * weight[m, d], m)",
+    "dweight[m, d] = Sum(dy[n, m] * x[n, d], n)",
+    "dbias[m] = Sum(dy[n, m], n)",
+)
 def linear_vjp(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
     """Backpropagate through `linear`.
 

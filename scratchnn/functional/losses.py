@@ -24,6 +24,7 @@ import numpy as np
 
 from .activations import sigmoid
 from .vocabulary import Array, exp, log, log1p, minimum, where
+from .written import written, written_loss, written_loss_slope
 
 __all__ = [
     "bce",
@@ -66,16 +67,19 @@ def reduce_terms(terms: Array, reduction: str, count: Any) -> Any:
 # ---- squared error ----------------------------------------------------------------------------
 
 
+@written("terms = (a - b) ** 2")
 def mse_terms(a: Array, b: Array) -> Array:
     """(a - b)^2."""
     return (a - b) * (a - b)
 
 
+@written("da = 2 * dterms * (a - b)")
 def mse_terms_vjp(dterms: Array, a: Array, b: Array) -> Array:
     """Backpropagate through `mse_terms`: da = 2 dterms (a - b)."""
     return 2 * dterms * (a - b)
 
 
+@written_loss("(prediction[i] - target[i]) ** 2", over="i")
 @quiet
 def mse(prediction: Array, target: Array, reduction: str = "mean") -> Any:
     """Squared error: L = sum (a - b)^2 / n.
@@ -90,6 +94,7 @@ def mse(prediction: Array, target: Array, reduction: str = "mean") -> Any:
     return reduce_terms(mse_terms(prediction, target), reduction, prediction.size)
 
 
+@written_loss_slope("dprediction[i] = {dterms} * 2 * (prediction[i] - target[i])", over="i")
 @quiet
 def mse_vjp(dloss: Any, prediction: Array, target: Array, reduction: str = "mean") -> Array:
     """Backpropagate through `mse`.
@@ -105,11 +110,13 @@ def mse_vjp(dloss: Any, prediction: Array, target: Array, reduction: str = "mean
 # ---- absolute error ---------------------------------------------------------------------------
 
 
+@written("terms = where(a < b, b - a, a - b)")
 def l1_terms(a: Array, b: Array) -> Array:
     """|a - b|, written without abs so that it runs on complex arrays."""
     return where(a - b < 0, b - a, a - b)
 
 
+@written("da = where(a > b, dterms, where(a < b, -dterms, 0))")
 def l1_terms_vjp(dterms: Array, a: Array, b: Array) -> Array:
     """Backpropagate through `l1_terms`: da = dterms sign(a - b), and 0 at the kink.
 
@@ -118,6 +125,9 @@ def l1_terms_vjp(dterms: Array, a: Array, b: Array) -> Array:
     return where(a - b > 0, dterms, where(a - b < 0, -dterms, 0))
 
 
+@written_loss(
+    "where(prediction[i] < target[i], target[i] - prediction[i], prediction[i] - target[i])", over="i"
+)
 @quiet
 def l1(prediction: Array, target: Array, reduction: str = "mean") -> Any:
     """Absolute error: L = sum |a - b| / n.
@@ -132,6 +142,11 @@ def l1(prediction: Array, target: Array, reduction: str = "mean") -> Any:
     return reduce_terms(l1_terms(prediction, target), reduction, prediction.size)
 
 
+@written_loss_slope(
+    "dprediction[i] = {dterms} * where(prediction[i] > target[i], 1,"
+    " where(prediction[i] < target[i], -1, 0))",
+    over="i",
+)
 @quiet
 def l1_vjp(dloss: Any, prediction: Array, target: Array, reduction: str = "mean") -> Array:
     """Backpropagate through `l1`.
@@ -148,6 +163,10 @@ def l1_vjp(dloss: Any, prediction: Array, target: Array, reduction: str = "mean"
 # ---- Huber's: squared near, absolute far ------------------------------------------------------
 
 
+@written(
+    "z = a - b",
+    "terms = where(maximum(z, -z) > delta, delta * (maximum(z, -z) - delta / 2), z ** 2 / 2)",
+)
 def huber_terms(a: Array, b: Array, delta: Array | float) -> Array:
     """z^2 / 2 for z = a - b within delta, delta (|z| - delta / 2) beyond; written without abs."""
     z = a - b
@@ -155,12 +174,18 @@ def huber_terms(a: Array, b: Array, delta: Array | float) -> Array:
     return where(z < -delta, far, where(z > delta, far, 0.5 * z * z))
 
 
+@written("da = dterms * minimum(maximum(a - b, -delta), delta)")
 def huber_terms_vjp(dterms: Array, a: Array, b: Array, delta: Array | float) -> Array:
     """Backpropagate through `huber_terms`: da = dterms min(max(a - b, -delta), delta)."""
     z = a - b
     return where(z < -delta, -delta * dterms, where(z > delta, delta * dterms, dterms * z))
 
 
+@written_loss(
+    "z[i] = prediction[i] - target[i]",
+    "where(maximum(z[i], -z[i]) > delta, delta * (maximum(z[i], -z[i]) - delta / 2), z[i] ** 2 / 2)",
+    over="i",
+)
 @quiet
 def huber(prediction: Array, target: Array, reduction: str = "mean", delta: float = 1.0) -> Any:
     """Huber's loss: L = sum h(a - b) / n, h(z) = z^2 / 2 within delta, delta (|z| - delta / 2) beyond.
@@ -176,6 +201,9 @@ def huber(prediction: Array, target: Array, reduction: str = "mean", delta: floa
     return reduce_terms(huber_terms(prediction, target, delta), reduction, prediction.size)
 
 
+@written_loss_slope(
+    "dprediction[i] = {dterms} * minimum(maximum(prediction[i] - target[i], -delta), delta)", over="i"
+)
 @quiet
 def huber_vjp(
     dloss: Any, prediction: Array, target: Array, reduction: str = "mean", delta: float = 1.0
@@ -193,6 +221,7 @@ def huber_vjp(
 # ---- binary cross-entropy on probabilities ----------------------------------------------------
 
 
+@written("terms = -(t * log(p) + (1 - t) * log(1 - p))")
 def bce_terms(p: Array, t: Array) -> Array:
     """-(t log p + (1 - t) log(1 - p)), each log clamped at -100 so that p = 0 or 1 costs a finite sum."""
     log_p = log(p)
@@ -200,6 +229,7 @@ def bce_terms(p: Array, t: Array) -> Array:
     return (t - 1) * where(log_q < -100, -100, log_q) - t * where(log_p < -100, -100, log_p)
 
 
+@written("dp = dterms * (p - t) / ((1 - p) * p)")
 def bce_terms_vjp(dterms: Array, p: Array, t: Array) -> Array:
     """Backpropagate through `bce_terms`.
 
@@ -213,6 +243,9 @@ def bce_terms_vjp(dterms: Array, p: Array, t: Array) -> Array:
     return dterms * (p - t) / where(denominator < tiny, tiny, denominator)
 
 
+@written_loss(
+    "-weight[i] * (target[i] * log(prediction[i]) + (1 - target[i]) * log(1 - prediction[i]))", over="i"
+)
 @quiet
 def bce(prediction: Array, target: Array, weight: Array | None = None, reduction: str = "mean") -> Any:
     """Binary cross-entropy: L = -sum w (t log p + (1 - t) log(1 - p)) / n.
@@ -231,6 +264,11 @@ def bce(prediction: Array, target: Array, weight: Array | None = None, reduction
     return reduce_terms(weighted, reduction, prediction.size)
 
 
+@written_loss_slope(
+    "dprediction[i] = {dterms} * weight[i] * (prediction[i] - target[i])"
+    " / ((1 - prediction[i]) * prediction[i])",
+    over="i",
+)
 @quiet
 def bce_vjp(
     dloss: Any, prediction: Array, target: Array, weight: Array | None = None, reduction: str = "mean"
@@ -248,6 +286,10 @@ def bce_vjp(
 # ---- binary cross-entropy on logits -----------------------------------------------------------
 
 
+@written(
+    "s = 1 / (1 + exp(-x))",
+    "terms = -(pos_weight * t * log(s) + (1 - t) * log(1 - s))",
+)
 def bce_with_logits_terms(x: Array, t: Array, pos_weight: Array | float) -> Array:
     """-(c t log s(x) + (1 - t) log(1 - s(x))) with s the sigmoid and c = pos_weight; 1 for none.
 
@@ -258,6 +300,10 @@ def bce_with_logits_terms(x: Array, t: Array, pos_weight: Array | float) -> Arra
     return (1 - t) * x - ((pos_weight - 1) * t + 1) * log_sigmoid
 
 
+@written(
+    "s = 1 / (1 + exp(-x))",
+    "dx = dterms * ((1 - t) * s - pos_weight * t * (1 - s))",
+)
 def bce_with_logits_terms_vjp(dterms: Array, x: Array, t: Array, pos_weight: Array | float) -> Array:
     """Backpropagate through `bce_with_logits_terms`.
 
@@ -269,6 +315,11 @@ def bce_with_logits_terms_vjp(dterms: Array, x: Array, t: Array, pos_weight: Arr
     return (s - t + (pos_weight - 1) * t * (s - 1)) * dterms
 
 
+@written_loss(
+    "s[i] = 1 / (1 + exp(-logits[i]))",
+    "-weight[i] * (pos_weight[i] * target[i] * log(s[i]) + (1 - target[i]) * log(1 - s[i]))",
+    over="i",
+)
 @quiet
 def bce_with_logits(
     logits: Array,
@@ -294,6 +345,17 @@ def bce_with_logits(
     return reduce_terms(weighted, reduction, logits.size)
 
 
+@written_loss_slope(
+    "s[i] = 1 / (1 + exp(-logits[i]))",
+    "dlogits[i] = {dterms} * weight[i] * (s[i] - target[i])",
+    over="i",
+    pos_weight=None,
+)
+@written_loss_slope(
+    "s[i] = 1 / (1 + exp(-logits[i]))",
+    "dlogits[i] = {dterms} * weight[i] * ((1 - target[i]) * s[i] - pos_weight[i] * target[i] * (1 - s[i]))",
+    over="i",
+)
 @quiet
 def bce_with_logits_vjp(
     dloss: Any,

@@ -12,6 +12,7 @@ these scalars to the parameter's dtype, once; this is where torch casts them too
 from __future__ import annotations
 
 from scratchnn.functional.vocabulary import Array, maximum, sqrt
+from scratchnn.functional.written import written
 
 __all__ = ["adam", "adam_scalars", "adamw", "adamw_scalars", "sgd", "sgd_scalars"]
 
@@ -27,6 +28,22 @@ def sgd_scalars(
     return float(lr), float(momentum), gain, float(weight_decay)
 
 
+@written(
+    "d = where(maximize, -g, g) + weight_decay * p",
+    "p_next = p - lr * d",
+    momentum=0.0,
+)
+@written(
+    "d = where(maximize, -g, g) + weight_decay * p",
+    "b_next = momentum * b + gain * d",
+    "p_next = p - lr * (d + momentum * b_next)",
+    nesterov=True,
+)
+@written(
+    "d = where(maximize, -g, g) + weight_decay * p",
+    "b_next = momentum * b + gain * d",
+    "p_next = p - lr * b_next",
+)
 def sgd(
     p: Array,
     g: Array,
@@ -77,6 +94,13 @@ def adam_scalars(
     return step_size, root, float(eps), 1 - beta1, float(beta2), 1 - beta2, float(weight_decay)
 
 
+@written(
+    "d = where(maximize, -g, g) + weight_decay * p",
+    "m_next = m + gain1 * (d - m)",
+    "v_next = beta2 * v + gain2 * d * d",
+    "peak_next = where(amsgrad, maximum(peak, v_next), peak)",
+    "p_next = p - step_size * m_next / (sqrt(where(amsgrad, peak_next, v_next)) / root + eps)",
+)
 def adam(
     p: Array,
     g: Array,
@@ -137,6 +161,13 @@ def adamw_scalars(
     return shrink, step_size, root, eps, gain1, beta2, gain2
 
 
+@written(
+    "d = where(maximize, -g, g)",
+    "m_next = m + gain1 * (d - m)",
+    "v_next = beta2 * v + gain2 * d * d",
+    "peak_next = where(amsgrad, maximum(peak, v_next), peak)",
+    "p_next = shrink * p - step_size * m_next / (sqrt(where(amsgrad, peak_next, v_next)) / root + eps)",
+)
 def adamw(
     p: Array,
     g: Array,
