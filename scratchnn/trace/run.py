@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +13,11 @@ import numpy as np
 
 from .. import checks
 from ..checks import Array
+from ..functional.written import formulas_for
 from ..gradcheck.subject import argument_names, held_random
 from ..layers import Module, Parameter, Sequential
 from ..losses import Loss
-from .steps import Reading, Step, arguments, formulas_of, reading_of
+from .steps import Reading, Step, arguments, reading_of
 
 __all__ = ["Recorder", "untouched"]
 
@@ -87,9 +89,9 @@ class Recorder:
     # Forward -----------------------------------------------------------------------------------------
 
     def _forward(self, module: Module, original: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        names = argument_names(original, len(given))
+        names = ["x"] if len(given) == 1 else argument_names(original, len(given))
         inputs = {name: _kept(value) for name, value in zip(names, given, strict=True)}
-        call = _Call(module, self._next_path(module), {**inputs, **named}, outer=False)
+        call = _Call(module, self._next_path(module), inputs | named, outer=False)
         if self._open:
             self._open[-1].outer = True
         before = dict(vars(module))
@@ -129,7 +131,7 @@ class Recorder:
                 saved = {name: _kept(value) for name, value in kept.items()}
         call.step = self._add(call.path, "forward", module._label(), op, inputs, outputs)
         call.step.saved = saved
-        call.step.parameters = self._own_parameters(module)
+        call.step.parameters = self._parameters_of(call)
 
     def _next_path(self, module: Module) -> str:
         paths = self._paths[id(module)]
@@ -141,8 +143,8 @@ class Recorder:
     def _backward(self, module: Module, original: Callable[..., Any], *given: Any, **named: Any) -> Any:
         call = self._call_of(module)
         memory = module._saved
-        names = _upstream_names(original, len(given))
-        inputs = {**{name: _kept(v) for name, v in zip(names, given, strict=True)}, **named}
+        names = ["dy"] if len(given) == 1 else argument_names(original, len(given))
+        inputs = {name: _kept(value) for name, value in zip(names, given, strict=True)} | named
         before = {name: parameter.grad for name, parameter in self.model.named_parameters()}
         self._gradients.append({})
         try:
@@ -173,8 +175,7 @@ class Recorder:
             gradient = self._written(name, before[name]) if name not in gradients else None
             if gradient is not None:
                 gradients[name] = gradient
-        given_names = [name for name in call.inputs]
-        outputs = {} if dx is None else _named("dx", dx, [f"d{name}" for name in given_names])
+        outputs = {} if dx is None else _named("dx", dx, [f"d{name}" for name in call.inputs])
         outputs |= {f"d{short.get(name, name)}": gradient.copy("K") for name, gradient in gradients.items()}
         op = ""
         if call.reading is not None:
@@ -227,7 +228,6 @@ class Recorder:
             if _same(loss_fn._op(*exact.values()), loss):
                 op, inputs = loss_fn._op.__name__, exact
         step = self._add("loss", "forward", repr(loss_fn), op, inputs, {"loss": np.array(loss)})
-        step.formulas = formulas_of(op, getattr(loss_fn, "reduction", ""))
         step.saved = {k: v for k, v in inputs.items() if isinstance(v, np.ndarray)}
         return loss
 
@@ -235,27 +235,30 @@ class Recorder:
         """dL/dprediction, as a step."""
         forward = self.steps[-1]
         dprediction = loss_fn.backward()
-        op, inputs = "", {"dloss": 1.0}
+        op = ""
+        inputs: dict[str, Any] = {"dloss": 1.0}
         if forward.op:
-            one = np.ones((), loss_fn._saved[0].dtype)
-            if _same(loss_fn._op_vjp(one, *loss_fn._saved), dprediction):
-                op, inputs = loss_fn._op_vjp.__name__, {"dloss": one, **forward.inputs}
+            # For reduction "none", one for each loss: backward() differentiates their sum.
+            ones = np.ones(forward.outputs["loss"].shape, loss_fn._saved[0].dtype)
+            if _same(loss_fn._op_vjp(ones, *loss_fn._saved), dprediction):
+                op, inputs = loss_fn._op_vjp.__name__, {"dloss": ones, **forward.inputs}
         outputs = {"dprediction": np.array(dprediction, order="K")}
         step = self._add("loss", "backward", repr(loss_fn), op, inputs, outputs)
-        step.formulas = formulas_of(op, getattr(loss_fn, "reduction", ""))
         step.saved = dict(forward.saved)
         return dprediction
 
     # Both --------------------------------------------------------------------------------------------
 
     def _add(self, path: str, direction: str, module: str, op: str, inputs: Any, outputs: Any) -> Step:
-        step = Step(len(self.steps), path, direction, module, op, formulas_of(op), inputs, outputs)
+        step = Step(len(self.steps), path, direction, module, op, formulas_for(op, inputs), inputs, outputs)
         self.steps.append(step)
         return step
 
-    def _own_parameters(self, module: Module) -> dict[str, str]:
-        own = {key: value for key, value in vars(module).items() if isinstance(value, Parameter)}
-        return {key: self._names[id(value)] for key, value in own.items()}
+    def _parameters_of(self, call: _Call) -> dict[str, str]:
+        """A network's own; of a module whose submodules were not called, theirs too."""
+        own: dict[str, Any] = {k: v for k, v in vars(call.module).items() if isinstance(v, Parameter)}
+        found = own if call.outer else dict(call.module.named_parameters())
+        return {argument: self._names[id(parameter)] for argument, parameter in found.items()}
 
 
 _MISSING: Any = object()
@@ -269,15 +272,8 @@ def _all_paths(module: Module, path: str = "") -> Iterator[tuple[str, Module]]:
             yield from _all_paths(value, f"{path}.{name}" if path else name)
 
 
-def _upstream_names(backward: Callable[..., Any], count: int) -> list[str]:
-    names = argument_names(backward, count)
-    return names if len(names) == count else [f"dy{i}" for i in range(count)]
-
-
 def _bound(op: Callable[..., Any], values: tuple[Any, ...]) -> dict[str, Any]:
-    import inspect
-
-    return {name: _kept(value) for name, value in zip(inspect.signature(op).parameters, values, strict=False)}
+    return dict(zip(inspect.signature(op).parameters, map(_kept, values), strict=True))
 
 
 def _named(name: str, value: Any, several: list[str] | None = None) -> dict[str, Array]:

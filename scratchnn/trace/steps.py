@@ -13,7 +13,7 @@ from .. import functional as F
 from .. import layers
 from ..checks import Array
 
-__all__ = ["READINGS", "Pair", "Reading", "Step", "arguments", "formulas_of"]
+__all__ = ["READINGS", "Pair", "Reading", "Step", "arguments", "reading_of"]
 
 
 @dataclass(eq=False)
@@ -123,13 +123,3 @@ def reading_of(module: Any, saved: tuple[Any, ...] | None) -> Reading | None:
 def arguments(op: Callable[..., Any], pool: dict[str, Any]) -> dict[str, Any]:
     """The op's arguments by name, in order, out of a pool of named values."""
     return {name: pool[name] for name in inspect.signature(op).parameters}
-
-
-def formulas_of(op: str, reduction: str = "") -> tuple[str, ...]:
-    """The formulas that stand beside an op's code, one for each output."""
-    try:
-        from ..functional.written import FORMULAS
-    except ImportError:
-        return ()
-    found: Any = FORMULAS.get(op, ())
-    return tuple(found.get(reduction, ()) if isinstance(found, dict) else found)

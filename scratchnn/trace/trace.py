@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Array, as_array
+from ..checks import Array
 from ..gradcheck.subject import short_repr
 from ..layers import Module
+from ..losses import CrossEntropyLoss, Loss
+from ..optim import Optimizer
+from ..random import default_generator
+from .health import LayerHealth, findings_of, health_of
 from .run import Recorder, untouched
 from .steps import Pair, Step
+from .torch_side import is_torch, module_from_torch
 
 __all__ = ["Trace", "trace"]
 
@@ -26,7 +31,9 @@ class Trace:
         loss: what the step's backward differentiates: for reduction "none" the sum of the losses.
         prediction, x, target: arrays, as the loss and the model got them.
         parameters: {name: values}. gradients: {name: dL/d(parameter)}, of those that got one.
+        updates: {name: what the optimizer's step would add}; empty without an optimizer.
         model, loss_fn: copies, as they were before the step.
+        random_state: of the default generator when the step began: dropout masks are drawn from it.
         layers: the health of each layer. findings: sentences about what is wrong; empty if nothing is.
     """
 
@@ -39,7 +46,9 @@ class Trace:
     gradients: dict[str, Array]
     model: Module
     loss_fn: Any
-    layers: list[Any] = field(default_factory=list)
+    random_state: Array
+    updates: dict[str, Array] = field(default_factory=dict)
+    layers: list[LayerHealth] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -62,34 +71,109 @@ class Trace:
 
 
 def trace(model: Any, loss_fn: Any, x: Any, target: Any, *, optimizer: Any = None) -> Trace:
-    """Run one forward and one backward on a copy and keep every number."""
+    """Run one forward and one backward, and keep every number of them.
+
+    It runs on a copy, exactly as `loss = loss_fn(model(x), target); model.backward(loss_fn.backward())`
+    would run now: in the model's mode, with its forward hooks, and with the dropout masks that would be
+    drawn. Parameters, gradients, saved state and generators stay as they are.
+
+    Args:
+        model: built of our layers, nested in any way; a Module of your own, seen through its submodules (what
+            it computes itself is a step without a formula); or a torch.nn.Module that
+            `reference.from_torch` takes.
+        loss_fn: a loss such as BCELoss(), or anything with loss_fn(prediction, target) and backward().
+        x, target: a batch, converted to the model's dtype as `fit` does (class indices stay integers).
+        optimizer: over the model's parameters; the trace then has the update it would make.
+    Raises:
+        TypeError: no model, no loss, no optimizer. ValueError: a model without parameters, an optimizer over
+            others. What model and loss raise: shapes that do not fit, classes that do not exist.
+    """
+    if is_torch(model):
+        model = module_from_torch(model)
+    _check(model, loss_fn, optimizer)
     label = f"trace of {short_repr(model)}"
-    twin, loss_twin, mover = copy.deepcopy((model, loss_fn, optimizer))
-    parameters = dict(twin.named_parameters())
-    if not parameters:
-        raise ValueError(f"{label}: it has no parameters, so the loss has nothing to move; add a Linear")
-    twin.zero_grad()
-    x = np.array(as_array(label, "x", x), order="K")
-    target = np.array(target)
-    kept_x, kept_target = x.copy("K"), target.copy("K")
-    values = {name: parameter.data.copy("K") for name, parameter in parameters.items()}
-    recorder = Recorder(twin)
-    try:
-        with untouched():
+    with untouched():
+        random_state = default_generator.get_state()
+        twin, loss_twin, mover = copy.deepcopy((model, loss_fn, optimizer))
+        parameters = dict(twin.named_parameters())
+        twin.zero_grad()
+        if isinstance(loss_twin, CrossEntropyLoss):
+            loss_twin._warned = True  # of a Softmax before it; the findings say so
+        values = {name: parameter.data.copy("K") for name, parameter in parameters.items()}
+        x, target = _at_the_door(label, loss_twin, x, target, parameters)
+        kept_x, kept_target = x.copy("K"), copy.copy(target)
+        recorder = Recorder(twin)
+        try:
             prediction = twin(x)
             loss = recorder.loss(loss_twin, prediction, target)
             twin.backward(recorder.loss_backward(loss_twin))
-    finally:
-        recorder.release()
-    gradients = {name: p.grad.copy("K") for name, p in parameters.items() if p.grad is not None}
+        finally:
+            recorder.release()
+        gradients = {name: p.grad.copy("K") for name, p in parameters.items() if p.grad is not None}
+        updates = {} if mover is None else _updates(mover, parameters, values)
+    twin.zero_grad()
+    health = health_of(recorder.steps, values, gradients, updates)
     return Trace(
         steps=recorder.steps,
         loss=float(np.sum(loss)),
         prediction=np.array(prediction, order="K"),
         x=kept_x,
-        target=kept_target,
+        target=np.asarray(kept_target),
         parameters=values,
         gradients=gradients,
+        updates=updates,
         model=twin,
         loss_fn=loss_twin,
+        random_state=random_state,
+        layers=health,
+        findings=findings_of(recorder.steps, health, loss_twin),
     )
+
+
+def _check(model: Any, loss_fn: Any, optimizer: Any) -> None:
+    if not isinstance(model, Module):
+        raise TypeError(f"trace got a {type(model).__name__} as model; it needs a scratchnn Module")
+    if not (callable(loss_fn) and hasattr(loss_fn, "backward")) or is_torch(loss_fn):
+        raise TypeError(f"trace got {loss_fn!r} as loss_fn; it needs a loss object such as BCELoss()")
+    own = {id(parameter) for parameter in model.parameters()}
+    if not own:
+        raise ValueError(
+            f"trace got {short_repr(model)}, which has no parameters, so the loss has nothing to move; "
+            "trace a model with a Linear in it"
+        )
+    if optimizer is None:
+        return
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"trace got {optimizer!r} as optimizer; it needs one such as SGD(model.parameters(), lr=0.1)"
+        )
+    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError(
+            "trace got an optimizer over other parameters than the model's; make it from model.parameters()"
+        )
+
+
+def _at_the_door(
+    label: str, loss_fn: Any, x: Any, target: Any, parameters: dict[str, Any]
+) -> tuple[Array, Any]:
+    """x and target in the model's dtype, x a copy."""
+    dtypes = {parameter.dtype for parameter in parameters.values()}
+    array = np.array(x, order="K")
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"{label} got x of dtype {array.dtype}; it needs numbers")
+    if array.size == 0:
+        raise ValueError(f"{label} got x of shape {array.shape}, which has no numbers; it needs a sample")
+    # A model of several dtypes says itself which of them it wants where.
+    dtype = dtypes.pop() if len(dtypes) == 1 else array.dtype
+    if isinstance(loss_fn, Loss):
+        target = loss_fn.convert_target(target, dtype)
+    return array.astype(dtype, copy=False), copy.copy(target)
+
+
+def _updates(optimizer: Any, parameters: dict[str, Any], before: dict[str, Array]) -> dict[str, Array]:
+    """What the optimizer's next step would add to each parameter; the copies are put back."""
+    optimizer.step()
+    updates = {name: parameter.data - before[name] for name, parameter in parameters.items()}
+    for name, parameter in parameters.items():
+        parameter.data[...] = before[name]
+    return updates
