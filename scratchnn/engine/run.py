@@ -57,7 +57,7 @@ def kernel(dtype: np.dtype[Any], tell: Tell = silent) -> tuple[Any, float]:
         types.Array(real, 1, "C"), types.Array(real, 1, "C"), types.Array(real, 1, "C"),
         types.Array(integer, 2, "C"), types.Array(double, 2, "C"),
         types.Array(real, 1, "C"), read(real), read(real), read(integer), read(integer), read(double),
-        types.Array(real, 1, "C"), types.Array(double, 2, "C"),
+        types.Array(real, 1, "C"), types.Array(double, 2, "C"), types.Array(real, 1, "C"),
     )  # fmt: skip
     _KERNELS[dtype], seconds = compiled(
         run_steps, "run_steps", signature, lambda: tell(f"compiling the engine for {dtype}, once per machine")
@@ -119,6 +119,7 @@ class Run:
     Attributes:
         parameters, gradients: flat. state: flat, three slots (SGD uses one).
         made: optimizer steps since `set_stretches`; made_before: steps that each parameter had then.
+        record: what a `Record` keeps of the last call.
         seconds_a_step: a running estimate.
     """
 
@@ -153,6 +154,7 @@ class Run:
         self.made, self.made_before = 0, [0] * len(plan.shapes)
         self.last_call: _Call | None = None
         self._spare: _Call | None = None
+        self.record = np.empty(0, plan.dtype)
         self._lay_out(X, y, ordered, decisions)
         products = sum(math.prod(shape) for shape in plan.shapes)
         self.seconds_a_step = 2e-6 + 6 * products * batch / 2e10  # until it is measured
@@ -361,7 +363,7 @@ class Run:
         done, status = self.kernel(
             first, last, self.made, self.table, self.numbers, self.settings, self.loss_numbers, self.weights,
             self.parameters, self.gradients, self.state, self.stretches, self.rates,
-            self.memory, self.X, self.y, self.labels, order, uniforms, losses, decided,
+            self.memory, self.X, self.y, self.labels, order, uniforms, losses, decided, self.record,
         )  # fmt: skip
         self.made += done - first
         if status == Status.NO_PROBABILITY:
@@ -389,5 +391,5 @@ class Run:
         self.parameters[:], self.state[: call.state.size] = call.parameters, call.state
         self.made, self.made_before = call.made, call.made_before
         self.stretches, self.rates = call.stretches, call.rates
-        self.settings[Setting.GROUPS] = call.groups
+        self.settings[Setting.GROUPS], self.settings[Setting.EVERY] = call.groups, 0
         self._make_steps(call.first, max(stop, call.first), *call.arrays)

@@ -17,15 +17,16 @@ from numba import njit
 from . import layers as on_panel
 from .blocks import VECTORS, matmul, outer
 from .inner import inner
-from .lanes import pointer, scalar, splat, sum_of_lanes, width
+from .lanes import load, pointer, scalar, splat, store, sum_of_lanes, width
 from .losses import decisions, loss_and_gradient
-from .plan import LossKind, Op
+from .plan import LossKind, Op, Rule
 from .updates import add_penalty, clip, update
 
 __all__ = ["Column", "Setting", "Status", "run_steps"]
 
 LINEAR, DROPOUT = int(Op.LINEAR), int(Op.DROPOUT)
 NLL, CROSS_ENTROPY = int(LossKind.NLL), int(LossKind.CROSS_ENTROPY)
+SGD = int(Rule.SGD)
 
 
 class Column(IntEnum):
@@ -68,6 +69,8 @@ class Setting(IntEnum):
     FEATURES = 16
     WEIGHTED = 17  # targets end in the weights of their rows
     GROUPS = 18  # of the optimizer, where every step of the run has its own rates; 0: one table for all
+    EVERY = 19  # record after every step whose number is a multiple of this; 0: never
+    BEFORE = 20  # steps that a recording counts before the run's first
 
 
 class Status(IntEnum):
@@ -78,6 +81,7 @@ class Status(IntEnum):
 
 ROWS, BATCH, TILE_PANELS, TARGET_ROWS, LOSS, MEAN, IGNORE_INDEX, EVEN_ROWS = range(8)
 RULE, INPUT, TARGET, RESIDENT, DRAWS, DECISIONS, BY_CLASS, ORDERED, FEATURES, WEIGHTED, GROUPS = range(8, 19)
+EVERY, BEFORE = range(19, 21)
 OP, INPUTS, OUTPUTS, WEIGHT, BIAS, X_AT, Y_AT, DY_AT, DX_AT, ADD, FACTOR, DRAW, STRIDE = range(13)
 DONE, DIVERGED, NO_PROBABILITY = range(3)
 OVER_ROWS = 2
@@ -210,11 +214,25 @@ def divisor_of(settings, V, Y, labels, order, start, count, outputs):
     return total
 
 
+@inner
+def copy(source, count, R, to):
+    for i in range(0, count, width(R)):
+        store(R, to + i, load(source, i))
+
+
+@inner
+def keep(P, G, S, size, slots, R, to):
+    """Parameters, gradients and state, one after another, into the record at R[to]."""
+    copy(P, size, R, to)
+    copy(G, size, R, to + size)
+    copy(S, slots, R, to + 2 * size)
+
+
 @njit(nogil=True, error_model="numpy")
 def run_steps(
     first, last, made, table, numbers, settings, loss_numbers, weights,
     parameters, gradients, state, stretches, rates,
-    memory, inputs, targets, labels, order, uniforms, losses, decided,
+    memory, inputs, targets, labels, order, uniforms, losses, decided, record,
 ):  # fmt: skip
     """Steps first ... last - 1 of the run that `order` lays out, epoch after epoch.
 
@@ -230,12 +248,13 @@ def run_steps(
         order: rows in the order of the run; empty: as they come, epoch after epoch.
         uniforms: draws for dropout from step `first` on: for each step, for each layer, rows by features.
         losses: (steps,) filled. decided: (steps, 2) right and made decisions, filled where wanted.
+        record: flat, filled where wanted: a row for each step recorded, from `first` on, as `keep` lays it.
     Returns:
         step, status: the first step not made, and why.
     """
     P, G, S, M, V = pointer(parameters), pointer(gradients), pointer(state), pointer(memory), pointer(weights)
     X, Y, classes = pointer(inputs), pointer(targets), pointer(labels)
-    rows_in_order, draws = pointer(order), pointer(uniforms)
+    rows_in_order, draws, R = pointer(order), pointer(uniforms), pointer(record)
     W = width(M)
     samples = VECTORS * W
     rows, batch, tile_panels = settings[ROWS], settings[BATCH], settings[TILE_PANELS]
@@ -249,6 +268,8 @@ def run_steps(
     weighted = settings[WEIGHTED] != 0
     target_rows = settings[TARGET_ROWS]
     tile = tile_panels * samples
+    size, slots = parameters.size, 3 * parameters.size if settings[RULE] != SGD else parameters.size
+    every, to = settings[EVERY], 0
     first_epoch = first // steps_an_epoch
     rows_made = first_epoch * rows + (first - first_epoch * steps_an_epoch) * batch
     for step in range(first, last):
@@ -314,4 +335,7 @@ def run_steps(
             settings[RULE], P, G, S, state.size // 3, stretches, rates, step * settings[GROUPS],
             made + step - first, tiny,
         )  # fmt: skip
+        if every > 0 and (settings[BEFORE] + step + 1) % every == 0:
+            keep(P, G, S, size, slots, R, to)
+            to += 2 * size + slots
     return last, DONE
