@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +19,14 @@ from ..optim import Optimizer
 from ..random import default_generator
 from .health import LayerHealth, findings_of, health_of
 from .run import Recorder, untouched
+from .sheet import Sheet
 from .steps import Pair, Step
 from .torch_side import is_torch, module_from_torch
 
 __all__ = ["Trace", "trace"]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Trace:
     """One step of backprop: every number, and how it came to be. Made by `trace`.
 
@@ -63,11 +67,60 @@ class Trace:
             raise KeyError(f"no step at {path!r}; there are {', '.join(map(repr, self.paths))}")
         return Pair(forward[0], backward[0] if backward else None)
 
-    def explain(self, *arguments: Any, **options: Any) -> Any:
-        """The derivation sheet of one number: see `scratchnn.trace.explain`."""
+    def explain(self, name: str, index: Any = None, *, blanks: Any = 0, seed: int = 0) -> Sheet:
+        """The derivation of one number; see `scratchnn.trace.explain.explain`."""
         from .explain import explain
 
-        return explain(self, *arguments, **options)
+        return explain(self, name, index, blanks=blanks, seed=seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, texts and numbers, as for JSON."""
+        from .table import as_dict
+
+        return as_dict(self)
+
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
+        """One line for each number: step, direction, path, module, op, role, name, index, value.
+
+        Args:
+            path: a file to write it to as well; one that is there is replaced.
+        """
+        from .table import as_csv
+
+        text = as_csv(self)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8", newline="")
+        return text
+
+    def to_latex(self) -> str:
+        """The whole step as a document that compiles under plain `article`."""
+        from ..show import trace_latex
+
+        return trace_latex(self)
+
+    def save(self, path: str | os.PathLike[str], sheets: Sequence[Sheet] = ()) -> Path:
+        """Write the step as one page that needs nothing else: no network, no script.
+
+        Args:
+            path: of the HTML file; one that is there is replaced.
+            sheets: derivations to put on the page, made by `explain`.
+        """
+        from ..show import save_trace
+
+        return save_trace(self, path, sheets)
+
+    def _repr_html_(self) -> str:
+        from ..show import trace_html
+
+        return trace_html(self)
+
+    def __str__(self) -> str:
+        from .printing import as_printed
+
+        return as_printed(self)
+
+    def __repr__(self) -> str:
+        return f"<Trace of {len(self.steps)} steps, loss {self.loss:.6g}>"
 
 
 def trace(model: Any, loss_fn: Any, x: Any, target: Any, *, optimizer: Any = None) -> Trace:
