@@ -120,7 +120,7 @@ def _products(vectors: int) -> Any:
     return products
 
 
-_two_vectors = _products(2)
+_one_vector, _two_vectors = _products(1), _products(2)
 _four_vectors = _products(4) if WIDE else _two_vectors
 
 
@@ -133,6 +133,9 @@ def matmul(P, w, row, step, b, M, x, z, n_out, K, vectors):
     """
     if WIDE and vectors > 2:
         _four_vectors(P, w, row, step, b, M, x, z, n_out, K)
+        return
+    if vectors == 1:
+        _one_vector(P, w, row, step, b, M, x, z, n_out, K)
         return
     for v in range(0, vectors, 2):
         _two_vectors(P, w, row, step, b, M, x + v * width(P), z + v * width(P), n_out, K)

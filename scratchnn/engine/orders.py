@@ -1,6 +1,9 @@
 """Shuffled orders, many epochs in one call: the same words and swaps as `scratchnn.random`, compiled.
 
-Source: Matsumoto and Nishimura 1998, `mt19937ar.c`; the shuffle is Fisher and Yates's as torch writes it.
+Beside them the shuffles of NumPy's RandomState, which scikit-learn orders its rows by.
+
+Source: Matsumoto and Nishimura 1998, `mt19937ar.c`; the shuffle is Fisher and Yates's, which torch writes from
+the first row up and NumPy from the last row down.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from ..functional.vocabulary import Array
 from .cache import compiled
 from .inner import inner
 
-__all__ = ["compile_now", "permutation_from_words", "seeded_permutations"]
+__all__ = ["compile_now", "permutation_from_words", "reshuffled", "seeded_permutations"]
 
 STATE, SHIFT = 624, 397
 UPPER, LOWER, MATRIX = np.uint32(0x80000000), np.uint32(0x7FFFFFFF), np.uint32(0x9908B0DF)
@@ -46,6 +49,12 @@ def next_words(state, words):
     twist(state, STATE - SHIFT, STATE - 1, SHIFT - STATE)
     state[STATE] = state[0]
     twist(state, STATE - 1, STATE, SHIFT - STATE)
+    temper(state, words)
+
+
+@inner
+def temper(state, words):
+    """The words of a generation, as they leave the generator."""
     for i in range(STATE):
         y = state[i]
         y ^= y >> np.uint32(11)
@@ -96,6 +105,35 @@ def _from_words(words, order):
         swap_all(order, words[first:], first, count, partners)
 
 
+@njit(nogil=True, error_model="numpy")
+def _reshuffled(state, used, order, orders):
+    """orders[e]: the shuffle of the one before, of `order` at first; returns the words used of
+    this generation."""
+    words, partners = np.empty(STATE, np.uint32), np.empty(order.size, np.int64)
+    temper(state, words)
+    for e in range(orders.shape[0]):
+        i, mask = order.size - 1, np.int64(1)
+        while mask < i:
+            mask = 2 * mask + 1
+        while i > 0:
+            while i > mask >> 1:
+                if used == STATE:
+                    next_words(state, words)
+                    used = 0
+                # Words beyond i are thrown away: a remainder would favour the first rows. No branch: one that
+                # nobody can foresee would cost more than all the rest.
+                partners[i] = words[used] & mask
+                i -= np.int64(partners[i] <= i)
+                used += 1
+            mask >>= 1
+        now = orders[e]
+        now[:] = order if e == 0 else orders[e - 1]
+        for i in range(order.size - 1, 0, -1):
+            j = partners[i]
+            now[i], now[j] = now[j], now[i]
+    return used
+
+
 _KERNELS: list[Any] = []
 
 
@@ -105,9 +143,13 @@ def compile_now() -> float:
         return 0.0
     raw, integers = types.Array(types.uint64, 1, "C", readonly=True), types.int64
     many, first = compiled(_seeded, "seeded_orders", (raw, types.Array(integers, 2, "C")))
-    one, second = compiled(_from_words, "order_from_words", (raw, types.Array(integers, 1, "C")))
-    _KERNELS[:] = many, one
-    return first + second
+    row, rows = types.Array(integers, 1, "C"), types.Array(integers, 2, "C")
+    one, second = compiled(_from_words, "order_from_words", (raw, row))
+    again, third = compiled(
+        _reshuffled, "reshuffled", (types.Array(types.uint32, 1, "C"), integers, row, rows)
+    )
+    _KERNELS[:] = many, one, again
+    return first + second + third
 
 
 def seeded_permutations(seeds: Array, n: int) -> Array:
@@ -128,3 +170,21 @@ def permutation_from_words(words: Array) -> Array:
     order = np.empty(len(words) + 1, np.int64)
     _KERNELS[1](words, order)
     return order
+
+
+def reshuffled(random_state: np.random.RandomState, order: Array, epochs: int) -> Array:
+    """(epochs, N) int64: what `random_state.shuffle` makes of (N,) `order`, of that again, and so on.
+
+    Raises:
+        TypeError: a RandomState over another generator than MT19937.
+    """
+    compile_now()
+    kept = random_state.get_state(legacy=False)
+    if kept["bit_generator"] != "MT19937":
+        raise TypeError(f"reshuffled got a RandomState over {kept['bit_generator']}; it needs MT19937")
+    state = np.append(kept["state"]["key"], kept["state"]["key"][:1])
+    orders = np.empty((epochs, len(order)), np.int64)
+    kept["state"]["pos"] = _KERNELS[2](state, kept["state"]["pos"], order, orders)
+    kept["state"]["key"] = state[:STATE]
+    random_state.set_state(kept)
+    return orders

@@ -150,6 +150,7 @@ class Run:
             end += -(-math.prod(shape[:-1]) * stride // unit) * unit
         self.parameters, self.gradients = aligned(end, plan.dtype), aligned(end, plan.dtype)
         self.state = aligned(3 * end, plan.dtype)
+        self._views: dict[tuple[int, int, int], Array] = {}
         self.stretches, self.rates = np.empty((0, 5), np.int64), np.empty((0, 7))
         self.made, self.made_before = 0, [0] * len(plan.shapes)
         self.last_call: _Call | None = None
@@ -163,10 +164,14 @@ class Run:
 
     def view(self, flat: Array, position: int, slot: int = 0) -> Array:
         """The part of a flat array that belongs to one parameter, in the parameter's shape."""
-        shape, stride = self.plan.shapes[position], self.strides[position]
-        start = self.starts[position] + slot * self.parameters.size
-        rows = flat[start : start + math.prod(shape[:-1]) * stride].reshape(-1, stride)
-        return rows[:, : shape[-1]].reshape(shape) if len(shape) == 1 else rows[:, : shape[-1]]
+        key = (id(flat), position, slot)
+        if key not in self._views:
+            shape, stride = self.plan.shapes[position], self.strides[position]
+            start = self.starts[position] + slot * self.parameters.size
+            rows = flat[start : start + math.prod(shape[:-1]) * stride].reshape(-1, stride)
+            rows = rows[:, : shape[-1]].reshape(shape) if len(shape) == 1 else rows[:, : shape[-1]]
+            self._views[key] = rows
+        return self._views[key]
 
     def set_stretches(self, made: Sequence[int]) -> None:
         """Lay the optimizer's groups over the parameters; `made`: steps that each parameter has behind it."""

@@ -20,6 +20,7 @@ from .inner import inner
 from .lanes import load, pointer, scalar, splat, store, sum_of_lanes, width
 from .losses import decisions, loss_and_gradient
 from .plan import LossKind, Op, Rule
+from .rows import take_rows
 from .updates import add_penalty, clip, update
 
 __all__ = ["Column", "Setting", "Status", "run_steps"]
@@ -88,29 +89,17 @@ OVER_ROWS = 2
 
 
 @inner
-def take_column(values, width_of_row, column, order, ordered, start, count, padded, M, to):
-    """M[to + lane] = values[row, column] for `count` rows; padding repeats the last one."""
-    for lane in range(count):
-        row = order[start + lane] if ordered else start + lane
-        M[to + lane] = values[row * width_of_row + column]
-    for lane in range(count, padded):
-        M[to + lane] = M[to + count - 1]
-
-
-@inner
 def gather(settings, V, X, Y, labels, order, M, x, t, start, count):
-    """Copy `count` rows into the panels at x and t, one sample a lane, column by column."""
+    """Copy `count` rows into the panels at x and t, one sample a lane."""
     W = width(M)
     samples = VECTORS * W
     features, outputs, ordered = settings[FEATURES], settings[TARGET_ROWS], settings[ORDERED] != 0
     by_index = settings[LOSS] == NLL or settings[LOSS] == CROSS_ENTROPY
     for first in range(0, count, samples):
         here = min(samples, count - first)
-        padded = (here + W - 1) // W * W
-        for f in range(features):
-            take_column(X, features, f, order, ordered, start + first, here, padded, M, x + f * samples)
+        take_rows(X, features, order, ordered, start + first, here, M, x)
         if by_index:
-            for lane in range(padded):
+            for lane in range((here + W - 1) // W * W):
                 position = start + first + min(lane, here - 1)
                 row = order[position] if ordered else position
                 label = labels[row]
@@ -118,8 +107,7 @@ def gather(settings, V, X, Y, labels, order, M, x, t, start, count):
                 M[t + lane] = label if kept else -1
                 M[t + samples + lane] = Y[row] if settings[WEIGHTED] else V[label] if kept else 0.0
         else:
-            for f in range(outputs):
-                take_column(Y, outputs, f, order, ordered, start + first, here, padded, M, t + f * samples)
+            take_rows(Y, outputs, order, ordered, start + first, here, M, t)
         x += features * samples
         t += outputs * samples
 

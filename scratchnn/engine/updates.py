@@ -97,7 +97,8 @@ def adamw_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny):
 def add_penalty(P, G, stretches, share, tiny):
     """The loop form of `functional.half_square` and its vjp: G += share P; returns sum P^2 / 2.
 
-    A weight that nothing but the penalty moves decays for ever: where its square would be `tiny`, it rests.
+    A weight that nothing but the penalty moves decays for ever: where the square of what moves it would be
+    `tiny`, it rests, since Adam squares that.
     """
     floor = math.sqrt(tiny)
     total = splat(P, 0.0)
@@ -106,7 +107,7 @@ def add_penalty(P, G, stretches, share, tiny):
             for i in range(stretches[k, 0], stretches[k, 1], width(P)):
                 p = flushed(load(P, i), floor)
                 total = total + p * p
-                store(G, i, load(G, i) + share * p)
+                store(G, i, load(G, i) + flushed(share * p, floor))
     return scalar(P, 0.5) * sum_of_lanes(total)
 
 

@@ -33,6 +33,16 @@ class Orders:
             self.random_state.shuffle(self.order)
         return self.order
 
+    def ahead(self, epochs: int) -> Array:
+        """(epochs N,) int64: the next orders one after another, by the compiled engine."""
+        from ..engine.orders import reshuffled
+
+        if self.random_state.get_state(legacy=False)["bit_generator"] != "MT19937":
+            return np.concatenate([self.next() for _ in range(epochs)])
+        orders = reshuffled(self.random_state, self.order, epochs)
+        self.order = orders[-1]
+        return orders.reshape(-1)
+
 
 class Rows:
     """Batches of rows, in a new order at each pass."""
@@ -94,7 +104,7 @@ def make_engine(
             def _orders(self, epochs: int) -> Array:
                 if not rows.orders.shuffle:
                     return np.empty(0, np.int64)
-                return np.concatenate([rows.orders.next() for _ in range(epochs)])
+                return rows.orders.ahead(epochs)
 
         loader = DataLoader(TensorDataset(rows.X, rows.target), rows.batch, rows.orders.shuffle)
         try:
