@@ -2,8 +2,8 @@
 
 Beside them the shuffles of NumPy's RandomState, which scikit-learn orders its rows by.
 
-Source: Matsumoto and Nishimura 1998, `mt19937ar.c`; the shuffle is Fisher and Yates's, which torch writes from
-the first row up and NumPy from the last row down.
+Source: Matsumoto and Nishimura 1998, `mt19937ar.c`; the shuffle is Fisher and Yates's, torch's from the
+first row up and NumPy's from the last row down.
 """
 
 from __future__ import annotations
@@ -107,8 +107,11 @@ def _from_words(words, order):
 
 @njit(nogil=True, error_model="numpy")
 def _reshuffled(state, used, order, orders):
-    """orders[e]: the shuffle of the one before, of `order` at first; returns the words used of
-    this generation."""
+    """orders[e]: the shuffle of the one before, of `order` at first; returns the next value of `used`.
+
+    Args:
+        state: (625,) as for `next_words`. used: words that were taken of this generation.
+    """
     words, partners = np.empty(STATE, np.uint32), np.empty(order.size, np.int64)
     temper(state, words)
     for e in range(orders.shape[0]):
