@@ -199,6 +199,56 @@ def check(
     raise typer.Exit(0 if diagnosis.passed else 1)
 
 
+@app.command()
+def explain(
+    what: Annotated[
+        str, typer.Argument(metavar="STUDY|FILE", help="A study, or a model's .safetensors file.")
+    ],
+    step: Annotated[
+        int | None, typer.Option(help="Steps of the study before this one.  [default: 0]")
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(help="Units in the study's hidden layer.")] = None,
+    x: Annotated[
+        str | None, typer.Option("--x", help='For a FILE: a sample, "0.5,1.2"; more after ";".')
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="For a FILE: what it should have answered.")] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="For a FILE: BCELoss, MSELoss, ...; by default what its end asks for.")
+    ] = None,
+    entry: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[INDEX]", help='Derive this number: "0.weight[3,1]", "x[0,1]", loss.'),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(help="Whose numbers the diagram shows; without it, the mean.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("step.html"),
+) -> None:
+    """Write one step of backprop on a page: every number, and how it came to be.
+
+    Of a study, after training it for --step steps; or of a saved model, on --x and --target.
+    """
+    from scratchnn.explain_command import ExplainError
+    from scratchnn.explain_command import explain as run_explain
+
+    study = {"--step": step, "--hidden": hidden}
+    file = {"--x": x, "--target": target, "--loss": loss}
+    try:
+        run_explain(what, study, file, entry or [], sample, out)
+    except ExplainError as error:
+        fail(str(error), 2)
+    except FloatingPointError as error:
+        fail(str(error), 1)
+    except KeyboardInterrupt:
+        stop(f"stopped; {out} is as it was")
+    except BrokenPipeError:
+        leave_broken_pipe()
+    except MemoryError:
+        fail("not enough memory for this network; try fewer --hidden units", 1)
+    except OSError as error:
+        fail(f"{error.filename or out}: {error.strerror or error}", 1)
+
+
 def run_study(name: str, options: dict[str, Any]) -> None:
     """Run a study with the options of its command, and end as this module's docstring says."""
     settings = dict(options)

@@ -24,7 +24,7 @@ import scratchnn as snn
 from scratchnn import plots
 from scratchnn.checks import Array
 
-from .lesson import Lesson, StudyResult
+from .lesson import Lesson, Start, StudyResult
 
 CIRCLES = ("outer circle", "inner circle")
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -70,6 +70,20 @@ def initialise(model: Any, init: Any) -> None:
     Written once and called for both: `model` and `init` are scratchnn's, or PyTorch's.
     """
     init.kaiming_uniform_(model[0].weight, nonlinearity="relu")
+
+
+def start(*, hidden: int, lr: float, batch_size: int, seed: int, dtype: Any, points: Any = None) -> Start:
+    """The network before its first step, and what trains it. The seed comes first: weights and batches are
+    drawn from it.
+
+    Args:
+        hidden, lr, batch_size, seed, dtype: as `run` takes them. points: x, y; those of the study if None.
+    """
+    x, y = data(dtype)[::2] if points is None else points
+    snn.manual_seed(seed)
+    model = network(hidden, dtype)
+    initialise(model, snn.init)
+    return Start(model, snn.BCELoss(), snn.SGD(model.parameters(), lr=lr), Lesson.batches(x, y, batch_size))
 
 
 def run(
@@ -130,13 +144,11 @@ def run(
     drawing = plots.train_and_test(x_train, y_train, x_test, y_test, names=CIRCLES)
     lesson.picture("data", drawing, "The points to learn from, and the points held back.")
 
-    # The network, and the training. The seed comes first: weights and batches are drawn from it.
-    snn.manual_seed(seed)
-    model = network(hidden, lesson.dtype)
-    initialise(model, snn.init)
-    loss_fn = snn.BCELoss()
-    optimizer = snn.SGD(model.parameters(), lr=lr)
-    loader = snn.DataLoader(snn.TensorDataset(x_train, y_train), batch_size=batch_size, shuffle=True)
+    # The network, and the training.
+    points = x_train, y_train
+    model, loss_fn, optimizer, loader = start(
+        hidden=hidden, lr=lr, batch_size=batch_size, seed=seed, dtype=lesson.dtype, points=points
+    )
     history = lesson.train(model, loss_fn, optimizer, loader, initialise)
     curve = plots.loss_curve(history, title="Loss on the training data")
     lesson.picture("loss", curve, "The loss of every step, and its mean over one epoch.")
@@ -170,7 +182,7 @@ def run(
     lesson.judge()
 
     if play:
-        extra = {"noise_ball": noise_ball(lesson, hidden, (x_train, y_train))}
+        extra = {"noise_ball": noise_ball(lesson, hidden, points)}
     else:
         extra = {}
         pairs = len(RATES) * len(BATCHES)

@@ -22,7 +22,7 @@ import scratchnn as snn
 from scratchnn import plots
 from scratchnn.checks import Array
 
-from .lesson import Lesson, StudyError, StudyResult
+from .lesson import Lesson, Start, StudyError, StudyResult
 from .regions import drawing, read_image, sample
 
 CLASSES = ("ground", "ink")
@@ -54,6 +54,19 @@ def network(
         snn.Linear(hidden, 1, dtype=dtype),
         snn.Sigmoid(),
     )
+
+
+def start(*, hidden: int, lr: float, batch_size: int, seed: int, dtype: Any, points: Any = None) -> Start:
+    """The network before its first step, and what trains it. The seed comes first: weights and batches are
+    drawn from it.
+
+    Args:
+        hidden, lr, batch_size, seed, dtype: as `run` takes them. points: x, y; the blob's if None.
+    """
+    x, y = data(drawing("blob"), seed, dtype)[:2] if points is None else points
+    snn.manual_seed(seed)
+    model = network(hidden, dtype)
+    return Start(model, snn.BCELoss(), snn.Adam(model.parameters(), lr=lr), Lesson.batches(x, y, batch_size))
 
 
 def run(
@@ -127,12 +140,12 @@ def run(
     )
 
     # The network, and the training, watched on the validation points after every epoch.
-    snn.manual_seed(seed)
-    model: Any = network(hidden, lesson.dtype)
-    optimizer = snn.Adam(model.parameters(), lr=lr)
-    loader = lesson.batches(x, y, batch_size)
+    model: Any
+    model, loss_fn, optimizer, loader = start(
+        hidden=hidden, lr=lr, batch_size=batch_size, seed=seed, dtype=lesson.dtype, points=(x, y)
+    )
     held_out = (x_val, y_val)
-    history = lesson.train(model, snn.BCELoss(), optimizer, loader, validation=held_out, metrics=["accuracy"])
+    history = lesson.train(model, loss_fn, optimizer, loader, validation=held_out, metrics=["accuracy"])
     here = snn.default_generator.get_state()  # where training longer goes on
     accuracy = {
         name: float(np.mean((lesson.predict(places) > 0.5) == answers))

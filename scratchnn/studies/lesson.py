@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from reference import ParityReport, Witness
 
-__all__ = ["Lesson", "StudyError", "StudyResult"]
+__all__ = ["Lesson", "Start", "StudyError", "StudyResult"]
 
 WIDTH = 80  # columns
 DTYPES = ("float32", "float64")
@@ -42,6 +42,15 @@ HOW_TO_COMPARE = 'to train beside PyTorch and compare every number: pip install 
 
 class StudyError(ValueError):
     """A setting with which a study cannot run."""
+
+
+class Start(NamedTuple):
+    """A study before its first step: what `fit` takes."""
+
+    model: snn.Module
+    loss_fn: snn.Loss
+    optimizer: snn.Optimizer
+    batches: Any
 
 
 @dataclass
@@ -215,7 +224,8 @@ class Lesson:
 
     # ---------------------------------------------------------------- training
 
-    def batches(self, x: Any, y: Any, batch_size: int | None) -> Any:
+    @staticmethod
+    def batches(x: Any, y: Any, batch_size: int | None) -> Any:
         """Shuffled batches of `batch_size` points; or, with None, all points at once, every epoch."""
         if batch_size is None:
             return x, y

@@ -23,7 +23,7 @@ from scratchnn import functional as F
 from scratchnn import plots
 from scratchnn.checks import Array
 
-from .lesson import Lesson, StudyResult
+from .lesson import Lesson, Start, StudyResult
 from .sweep import spread, train_many
 from .words import batch_words
 
@@ -53,6 +53,22 @@ def network(hidden: int = 10, dtype: Any = np.float32, *, softmax: bool = True) 
 def accuracy(model: Any, x: Array, y: Array) -> float:
     """The share of points whose class has the larger output."""
     return float(np.mean(model(x).argmax(axis=1) == y))
+
+
+def start(
+    *, hidden: int, lr: float, batch_size: int | None, seed: int, dtype: Any, points: Any = None
+) -> Start:
+    """The network before its first step, and what trains it. The seed comes first: weights and batches are
+    drawn from it.
+
+    Args:
+        hidden, lr, batch_size, seed, dtype: as `run` takes them. points: x, y; those of the study if None.
+    """
+    x, y = data(dtype)[::2] if points is None else points
+    snn.manual_seed(seed)
+    model = network(hidden, dtype)
+    optimizer = snn.SGD(model.parameters(), lr=lr)
+    return Start(model, snn.CrossEntropyLoss(), optimizer, Lesson.batches(x, y, batch_size))
 
 
 def run(
@@ -115,11 +131,9 @@ def run(
         "The points to learn from, and the points held back.",
     )
 
-    snn.manual_seed(seed)
-    model = network(hidden, lesson.dtype)
-    loss_fn = snn.CrossEntropyLoss()
-    optimizer = snn.SGD(model.parameters(), lr=lr)
-    batches = lesson.batches(x_train, y_train, batch_size)
+    model, loss_fn, optimizer, batches = start(
+        hidden=hidden, lr=lr, batch_size=batch_size, seed=seed, dtype=lesson.dtype, points=(x_train, y_train)
+    )
     with warnings.catch_warnings(record=True) as caught:  # the loss warns of what this lesson is about
         warnings.simplefilter("always", UserWarning)
         history = lesson.train(model, loss_fn, optimizer, batches)

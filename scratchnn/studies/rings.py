@@ -23,7 +23,7 @@ import scratchnn as snn
 from scratchnn import plots
 from scratchnn.checks import Array
 
-from .lesson import Lesson, StudyResult
+from .lesson import Lesson, Start, StudyResult
 from .sweep import train_many
 
 RINGS = ("disc", "ring")
@@ -67,6 +67,29 @@ def network(hidden: int, activation: Callable[[], snn.Module] = SIGMOID, dtype: 
         snn.Linear(hidden, 1, dtype=dtype),
         snn.Sigmoid(),
     )
+
+
+def start(
+    *,
+    hidden: int,
+    lr: float,
+    batch_size: int | None,
+    seed: int,
+    dtype: Any,
+    points: Any = None,
+    activation: Callable[[], snn.Module] = SIGMOID,
+) -> Start:
+    """The network before its first step, and what trains it. The seed comes first: weights and batches are
+    drawn from it.
+
+    Args:
+        hidden, lr, batch_size, seed, dtype: as `run` takes them. points: x, y; those of the study if None.
+        activation: of the hidden units.
+    """
+    x, y = data(dtype) if points is None else points
+    snn.manual_seed(seed)
+    model = network(hidden, activation, dtype)
+    return Start(model, snn.BCELoss(), snn.Adam(model.parameters(), lr=lr), Lesson.batches(x, y, batch_size))
 
 
 def run(
@@ -129,14 +152,19 @@ def run(
 
     # One network, judged by PyTorch; the same again for the other widths.
     def train_one(width: int, activation: Callable[[], snn.Module]) -> tuple[snn.Module, snn.History]:
-        snn.manual_seed(seed)
-        model = network(width, activation, lesson.dtype)
-        optimizer = snn.Adam(model.parameters(), lr=lr)
-        batches = lesson.batches(x, y, batch_size)
+        model, loss_fn, optimizer, batches = start(
+            hidden=width,
+            lr=lr,
+            batch_size=batch_size,
+            seed=seed,
+            dtype=lesson.dtype,
+            points=(x, y),
+            activation=activation,
+        )
         if width == hidden and activation is SIGMOID:
-            history = lesson.train(model, snn.BCELoss(), optimizer, batches)
+            history = lesson.train(model, loss_fn, optimizer, batches)
         else:
-            history = snn.fit(model, snn.BCELoss(), optimizer, batches, epochs, progress=False)
+            history = snn.fit(model, loss_fn, optimizer, batches, epochs, progress=False)
         return model.eval(), history
 
     model, history = train_one(hidden, SIGMOID)

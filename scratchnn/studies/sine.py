@@ -19,7 +19,7 @@ import scratchnn as snn
 from scratchnn import plots
 from scratchnn.checks import Array
 
-from .lesson import Lesson, StudyResult
+from .lesson import Lesson, Start, StudyResult
 from .sweep import spread, train_many
 from .words import batch_words
 
@@ -78,6 +78,21 @@ def errors(model: Any, x: Array, y: Array, height: Array) -> tuple[float, float]
     return left, right
 
 
+def start(
+    *, hidden: int, lr: float, batch_size: int | None, seed: int, dtype: Any, points: Any = None
+) -> Start:
+    """The network before its first step, and what trains it. The seed comes first: weights and batches are
+    drawn from it.
+
+    Args:
+        hidden, lr, batch_size, seed, dtype: as `run` takes them. points: x, y; those of the study if None.
+    """
+    x, y = data(dtype) if points is None else points
+    snn.manual_seed(seed)
+    model = network(hidden, dtype)
+    return Start(model, snn.MSELoss(), snn.Adam(model.parameters(), lr=lr), Lesson.batches(x, y, batch_size))
+
+
 def run(
     *,
     epochs: int = 20_000,
@@ -133,11 +148,10 @@ def run(
     lesson.fact("training", f"MSELoss, Adam with lr {lr:g}, {dtype}, seed {seed}")
     lesson.fact("", f"{epochs:,} epochs, {batch_words(batch_size)}")
 
-    snn.manual_seed(seed)
-    model = network(hidden, lesson.dtype)
-    loss_fn = snn.MSELoss()
-    optimizer = snn.Adam(model.parameters(), lr=lr)
-    history = lesson.train(model, loss_fn, optimizer, lesson.batches(x, y, batch_size))
+    model, loss_fn, optimizer, batches = start(
+        hidden=hidden, lr=lr, batch_size=batch_size, seed=seed, dtype=lesson.dtype, points=(x, y)
+    )
+    history = lesson.train(model, loss_fn, optimizer, batches)
     lesson.predict(x)
     milestones = sorted({*range(EVERY, epochs + 1, EVERY), epochs})
     lesson.table(("epoch", "loss"), [(f"{n:,}", f"{history.train_loss[n - 1]:.4f}") for n in milestones])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ..checks import Array
+from ..notation import parse
 from .health import LayerHealth
 from .steps import Step
 
@@ -29,9 +30,11 @@ HEADING, PATH, FORMULA, NAME, GRADIENT, WRONG, QUIET = (
 )  # fmt: skip
 PLACE = "  "  # before a step
 INSIDE = "      "  # before what belongs to a step
+DOTS, GAP = "...", "  "
 MOST_ROWS = 6  # shown of an array; of a longer one, the first ROWS_SHOWN and the last
 ROWS_SHOWN = 3
 LEAST_WIDTH = 20
+LEAST_ROOM = 28  # for numbers beside their name
 
 
 def width_of_terminal() -> int:
@@ -69,11 +72,7 @@ def coloured(lines: Iterable[Line], width: int) -> str:
 
 
 def _lines(trace: Trace, width: int) -> Iterator[Line]:
-    samples = len(trace.x) if trace.x.ndim > 1 else 1
-    plural = "sample" if samples == 1 else "samples"
-    kind = type(trace.model).__name__
-    loss_kind = getattr(trace.loss_fn, "__class__", type(trace.loss_fn)).__name__
-    yield [(f"One step of {kind} with {loss_kind}, {samples:,} {plural}: loss {number(trace.loss)}", HEADING)]
+    yield from _wrapped(trace.summary[0].upper() + trace.summary[1:], "", width, HEADING)
     shortened = False
     for direction in ("forward", "backward"):
         yield []
@@ -82,7 +81,7 @@ def _lines(trace: Trace, width: int) -> Iterator[Line]:
         for step in trace.steps:
             if step.direction == direction:
                 block = list(_step(step, before, width))
-                shortened |= any("..." in text for line in block for text, _ in line)
+                shortened |= any(DOTS in text for line in block for text, _ in line)
                 yield from block
                 before = step
     yield []
@@ -111,25 +110,37 @@ def _lines(trace: Trace, width: int) -> Iterator[Line]:
 
 def _step(step: Step, before: Step | None, width: int) -> Iterator[Line]:
     arrow = " <- " if step.direction == "backward" else " -> "
-    shapes = _flow(step, arrow)
+    flow = _flow(step, arrow)
     yield [
         (PLACE, ""),
         (step.path or "(whole)", PATH),
         (f"  {step.module}", ""),
-        (f"  {shapes}" if shapes else "", QUIET),
+        (f"  {flow}" if flow else "", QUIET),
     ]
     for formula in step.formulas:
-        yield from _wrapped(formula, INSIDE, width, FORMULA)
+        yield from _wrapped(_in_notation(formula), INSIDE, width, FORMULA)
     if not step.op:
         yield from _wrapped(f"computed by {step.module}.{step.direction}", INSIDE, width, QUIET)
-    shown = {**_news(step, before), **step.outputs}
+    shown = _news(step, before) | step.outputs
     arrays = {name: value for name, value in shown.items() if value is not None}
-    names = max((len(name) for name in arrays), default=0)
+    shapes = {name: str(np.shape(value)) if np.ndim(value) else "" for name, value in arrays.items()}
+    longest_name = max((len(name) for name in arrays), default=0)
+    longest_shape = max((len(shape) for shape in shapes.values()), default=0)
     for name, value in arrays.items():
         style = GRADIENT if name.startswith("d") and step.direction == "backward" else NAME
-        yield from _value(name.ljust(names), value, style, width)
+        yield from _value(name.ljust(longest_name), shapes[name].ljust(longest_shape), value, style, width)
     if step.direction == "forward" and step.saved:
         yield [(f"{INSIDE}saved for the backward: {', '.join(step.saved)}", QUIET)]
+
+
+def _in_notation(formula: str) -> str:
+    """The formula with the signs of mathematics, where the terminal has them."""
+    text = parse(formula).text()
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return formula
+    return text
 
 
 def _flow(step: Step, arrow: str) -> str:
@@ -168,47 +179,60 @@ def number(value: Any) -> str:
     return f"{float(value):.4g}"
 
 
-def _value(name: str, value: Any, style: str, width: int) -> Iterator[Line]:
-    start = f"{INSIDE}{name}  "
-    if not isinstance(value, np.ndarray):
-        text = number(value) if isinstance(value, (int, float, np.generic)) else str(value)
-        yield [(start, style), (text, "")]
-        return
-    rows = _rows_as_text(value, width - len(start))
+def _value(name: str, shape: str, value: Any, style: str, width: int) -> Iterator[Line]:
+    start = [(f"{INSIDE}{name}  ", style), (f"{shape}  " if shape.strip() else "", QUIET)]
+    indent = sum(len(text) for text, _ in start)
+    below = width - indent < LEAST_ROOM  # the numbers get lines of their own
+    if below:
+        yield start
+        indent = len(INSIDE) + 2
+    if isinstance(value, np.ndarray):
+        rows = _rows_as_text(value, width - indent)
+    else:
+        rows = [number(value) if isinstance(value, (int, float, np.generic)) else str(value)]
     for i, row in enumerate(rows):
-        yield [(start if i == 0 else " " * len(start), style), (row, "")]
+        yield [*(start if i == 0 and not below else [(" " * indent, "")]), (row, "")]
 
 
 def _rows_as_text(array: Array, width: int) -> list[str]:
-    """The array's rows, columns aligned; the middle left out where it is large, and what lies there."""
+    """The array's rows, decimal points aligned; of a large one the first and last, and the range of all."""
     if array.size == 0:
-        return [f"no numbers, shape {array.shape}"]
+        return ["no numbers"]
     table = array.reshape(-1, array.shape[-1] if array.ndim else 1)
     count, columns = table.shape
     shown = list(range(count)) if count <= MOST_ROWS else [*range(ROWS_SHOWN), count - 1]
     # More columns than the width has room for need not be written out.
-    most = max(1, width // 2)
+    most = max(2, width // 2)
     picked = list(range(columns)) if columns <= most else [*range(most - 1), columns - 1]
-    cells = [[number(v) for v in table[row, picked]] for row in shown]
-    size = max(len(cell) for row in cells for cell in row)
-    room = max(1, (width + 2) // (size + 2))
-    left_out = columns > room
-    if left_out:
-        room = max(1, (width - 5 + 2) // (size + 2))  # beside the dots
-        cells = [[*row[: room - 1], "...", row[-1]] if room > 1 else [row[0], "..."] for row in cells]
-    texts = ["  ".join(cell if cell == "..." else cell.rjust(size) for cell in row) for row in cells]
+    cells = _aligned([[number(v) for v in table[row, picked]] for row in shown])
+    size = len(cells[0][0])
+    fits = (width + len(GAP)) // (size + len(GAP))
+    if columns > fits:
+        first = max(1, (width - len(DOTS)) // (size + len(GAP)) - 1)  # beside the dots and the last
+        cells = [[*row[:first], DOTS, row[-1]] for row in cells]
+    texts = [GAP.join(row).rstrip() for row in cells]
     if len(shown) < count:
-        texts.insert(ROWS_SHOWN, f"... {count - len(shown):,} more rows")
-    if len(shown) < count or left_out:
-        texts.append(_spread(array))
+        texts.insert(ROWS_SHOWN, f"{DOTS} {count - len(shown):,} more rows")
+    if len(shown) < count or columns > fits:
+        with np.errstate(all="ignore"):
+            texts.append(f"from {number(array.min())} to {number(array.max())}")
     return texts
 
 
-def _spread(array: Array) -> str:
-    """Shape, least and greatest: what a reader needs of numbers that are not shown."""
-    with np.errstate(all="ignore"):
-        low, high = (number(edge) for edge in (array.min(), array.max()))
-    return f"{array.shape} from {low} to {high}"
+def _aligned(cells: list[list[str]]) -> list[list[str]]:
+    """Every number in a field of the same size, with its decimal point in the same place."""
+    flat = [cell for row in cells for cell in row]
+    before = max(len(_whole(cell)) for cell in flat)
+    after = max(len(cell) - len(_whole(cell)) for cell in flat)
+    return [
+        [" " * (before - len(_whole(c))) + c + " " * (after - len(c) + len(_whole(c))) for c in row]
+        for row in cells
+    ]
+
+
+def _whole(cell: str) -> str:
+    """What stands before the decimal point: -1 of -1.5e-05."""
+    return cell.partition(".")[0].partition("e")[0]
 
 
 # Tables ------------------------------------------------------------------------------------------------
@@ -238,10 +262,14 @@ def _parameter_rows(layers: Iterable[LayerHealth]) -> Iterator[list[str]]:
     moved = any(p.update is not None for p in found.values())
     yield ["parameter", "norm", "of its gradient", *(["of its update", "update / norm"] if moved else [])]
     for p in found.values():
-        row = [p.name, number(p.norm), "-" if p.gradient is None else number(p.gradient)]
+        row = [p.name, number(p.norm), _or_dash(p.gradient)]
         if moved:
-            row += ["-" if figure is None else number(figure) for figure in (p.update, p.ratio)]
+            row += [_or_dash(p.update), _or_dash(p.ratio)]
         yield row
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else number(value)
 
 
 def _table(rows: Iterable[list[str]], width: int) -> Iterator[Line]:

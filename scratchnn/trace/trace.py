@@ -60,6 +60,15 @@ class Trace:
         """Where there are steps: "0", "1", ..., "loss"."""
         return list(dict.fromkeys(step.path for step in self.steps))
 
+    @property
+    def summary(self) -> str:
+        """The step in one line."""
+        samples = len(self.x) if self.x.ndim > 1 else 1
+        return (
+            f"one step of {type(self.model).__name__} with {type(self.loss_fn).__name__}, {samples:,} "
+            f"{'sample' if samples == 1 else 'samples'}, loss {self.loss:.5g}"
+        )
+
     def __getitem__(self, path: str) -> Pair:
         forward = [s for s in self.steps if s.path == path and s.direction == "forward"]
         backward = [s for s in self.steps if s.path == path and s.direction == "backward"]
@@ -98,16 +107,21 @@ class Trace:
 
         return trace_latex(self)
 
-    def save(self, path: str | os.PathLike[str], sheets: Sequence[Sheet] = ()) -> Path:
+    def save(
+        self, path: str | os.PathLike[str], sheets: Sequence[Sheet] = (), *, sample: int | None = None
+    ) -> Path:
         """Write the step as one page that needs nothing else: no network, no script.
 
         Args:
             path: of the HTML file; one that is there is replaced.
             sheets: derivations to put on the page, made by `explain`.
+            sample: whose numbers the diagram shows; None for the mean over the batch.
+        Raises:
+            IndexError: a sample that the batch has not. OSError: from the disk.
         """
         from ..show import save_trace
 
-        return save_trace(self, path, sheets)
+        return save_trace(self, path, sheets, sample=sample)
 
     def _repr_html_(self) -> str:
         from ..show import trace_html
@@ -120,7 +134,7 @@ class Trace:
         return as_printed(self)
 
     def __repr__(self) -> str:
-        return f"<Trace of {len(self.steps)} steps, loss {self.loss:.6g}>"
+        return f"<Trace: {self.summary}>"
 
 
 def trace(model: Any, loss_fn: Any, x: Any, target: Any, *, optimizer: Any = None) -> Trace:
