@@ -31,7 +31,7 @@ __all__ = ["cross_entropy", "cross_entropy_floor_of_probabilities", "cross_entro
 
 # Parts of the formulas: the probabilities, what a row counts for, what it wants of each class.
 SOFTMAX = "p[n, c] = exp(logits[n, c]) / Sum(exp(logits[n, k]), k)"
-ROW_WEIGHT = "w[n] = where(target[n] == ignore_index, 0, 1 * weight[target[n]])"
+ROW_WEIGHT = "w[n] = where(target[n] == ignore_index, 0, weight[target[n]])"
 ROWS = "Sum(w[j], j)"
 WANTED = "q[n, c] = weight[c] * ((1 - label_smoothing) * target[n, c] + label_smoothing / C)"
 WANTED_CLASS = (

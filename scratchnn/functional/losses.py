@@ -221,7 +221,8 @@ def huber_vjp(
 # ---- binary cross-entropy on probabilities ----------------------------------------------------
 
 
-@written("terms = -(t * log(p) + (1 - t) * log(1 - p))")
+@written("terms = -(t * log(p) + (1 - t) * log(1 - p))", clamped=False)
+@written("terms = -(t * maximum(log(p), -100) + (1 - t) * maximum(log(1 - p), -100))")
 def bce_terms(p: Array, t: Array) -> Array:
     """-(t log p + (1 - t) log(1 - p)), each log clamped at -100 so that p = 0 or 1 costs a finite sum."""
     log_p = log(p)
@@ -229,7 +230,8 @@ def bce_terms(p: Array, t: Array) -> Array:
     return (t - 1) * where(log_q < -100, -100, log_q) - t * where(log_p < -100, -100, log_p)
 
 
-@written("dp = dterms * (p - t) / ((1 - p) * p)")
+@written("dp = dterms * (p - t) / ((1 - p) * p)", clamped=False)
+@written("dp = dterms * (p - t) / maximum((1 - p) * p, 9.999999960041972e-13)")
 def bce_terms_vjp(dterms: Array, p: Array, t: Array) -> Array:
     """Backpropagate through `bce_terms`.
 
@@ -244,7 +246,14 @@ def bce_terms_vjp(dterms: Array, p: Array, t: Array) -> Array:
 
 
 @written_loss(
-    "-weight[i] * (target[i] * log(prediction[i]) + (1 - target[i]) * log(1 - prediction[i]))", over="i"
+    "-weight[i] * (target[i] * log(prediction[i]) + (1 - target[i]) * log(1 - prediction[i]))",
+    over="i",
+    clamped=False,
+)
+@written_loss(
+    "-weight[i] * (target[i] * maximum(log(prediction[i]), -100)"
+    " + (1 - target[i]) * maximum(log(1 - prediction[i]), -100))",
+    over="i",
 )
 @quiet
 def bce(prediction: Array, target: Array, weight: Array | None = None, reduction: str = "mean") -> Any:
@@ -268,6 +277,12 @@ def bce(prediction: Array, target: Array, weight: Array | None = None, reduction
     "dprediction[i] = {dterms} * weight[i] * (prediction[i] - target[i])"
     " / ((1 - prediction[i]) * prediction[i])",
     over="i",
+    clamped=False,
+)
+@written_loss_slope(
+    "dprediction[i] = {dterms} * weight[i] * (prediction[i] - target[i])"
+    " / maximum((1 - prediction[i]) * prediction[i], 9.999999960041972e-13)",
+    over="i",
 )
 @quiet
 def bce_vjp(
@@ -289,6 +304,11 @@ def bce_vjp(
 @written(
     "s = 1 / (1 + exp(-x))",
     "terms = -(pos_weight * t * log(s) + (1 - t) * log(1 - s))",
+    clamped=False,
+)
+@written(
+    "log_s = minimum(x, 0) - log1p(exp(minimum(x, -x)))",
+    "terms = (1 - t) * x - (pos_weight * t + 1 - t) * log_s",
 )
 def bce_with_logits_terms(x: Array, t: Array, pos_weight: Array | float) -> Array:
     """-(c t log s(x) + (1 - t) log(1 - s(x))) with s the sigmoid and c = pos_weight; 1 for none.
@@ -318,6 +338,12 @@ def bce_with_logits_terms_vjp(dterms: Array, x: Array, t: Array, pos_weight: Arr
 @written_loss(
     "s[i] = 1 / (1 + exp(-logits[i]))",
     "-weight[i] * (pos_weight[i] * target[i] * log(s[i]) + (1 - target[i]) * log(1 - s[i]))",
+    over="i",
+    clamped=False,
+)
+@written_loss(
+    "log_s[i] = minimum(logits[i], 0) - log1p(exp(minimum(logits[i], -logits[i])))",
+    "weight[i] * ((1 - target[i]) * logits[i] - (pos_weight[i] * target[i] + 1 - target[i]) * log_s[i])",
     over="i",
 )
 @quiet

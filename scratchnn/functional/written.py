@@ -24,6 +24,9 @@ from typing import Any, TypeVar
 
 __all__ = ["FORMULAS", "VARIANTS", "formulas_for", "written", "written_loss", "written_loss_slope"]
 
+CLAMP = 1e-12  # p (1 - p) below which binary cross-entropy's backward, and then its forward, are bounded
+SURE = 15  # logits beyond which 1 - sigmoid(x) has lost half of its digits
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # The equations of each function as it is called by default, and all ways in which it may be called.
@@ -90,13 +93,19 @@ def formulas_for(name: str, arguments: Mapping[str, Any]) -> tuple[str, ...]:
     """The equations of function `name` in a call with these arguments; () where it has none.
 
     Beside the arguments, `when` may ask what a class target holds: target_of="indices" or
-    "probabilities", and whether `some_ignored`.
+    "probabilities", and whether `some_ignored`; and of binary cross-entropy whether a prediction is
+    `clamped`: so sure that the textbook's formula would lose it, and the code takes another way.
     """
     facts = dict(arguments)
     if "ignore_index" in facts and hasattr(facts.get("target"), "dtype"):
         indices = facts["target"].dtype.kind in "iu"
         facts["target_of"] = "indices" if indices else "probabilities"
         facts["some_ignored"] = indices and bool((facts["target"] == facts["ignore_index"]).any())
+    if name.startswith("bce_with_logits"):
+        facts["clamped"] = bool((abs(facts.get("logits", facts.get("x"))) > SURE).any())
+    elif name.startswith("bce"):
+        p = facts.get("prediction", facts.get("p"))
+        facts["clamped"] = bool((p * (1 - p) < CLAMP).any())
     for when, equations in VARIANTS.get(name, []):
         if all(key in facts and _same(facts[key], value) for key, value in when.items()):
             return equations
