@@ -397,3 +397,19 @@ def test_engines_take_turns() -> None:
     for run in runs[1:]:
         for a, b in zip(run, runs[0], strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=trajectory(30, np.dtype(np.float64)))
+
+
+@pytest.mark.parametrize("target", ["probabilities", "classes"])
+def test_of_equal_scores_the_first_counts(target: str) -> None:
+    """As argmax has it, among the outputs and, where the target is probabilities, there as well."""
+    shares = np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.4, 0.2, 0.4], [0.2, 0.2, 0.6]])
+    y = shares if target == "probabilities" else np.array([0, 1, 2, 0])
+
+    def make() -> tuple[Any, Any, Any, Any]:
+        model = snn.Sequential(snn.Linear(2, 3, dtype=np.float64))
+        model[0].weight.data[...], model[0].bias.data[...] = 0, [0.5, 0.5, 0.5]
+        return model, snn.CrossEntropyLoss(), snn.SGD(model.parameters(), lr=0.0), (np.ones((4, 2)), y)
+
+    _, _, slow, fast = both(make, epochs=1, metrics=["accuracy"])
+    assert fast.metrics == slow.metrics
+    assert slow.metrics["accuracy"] == [0.5]
