@@ -53,7 +53,7 @@ class LayerHealth:
     Attributes:
         path, module: as of its steps.
         activation: Euclidean norm of y over the whole batch. gradient: of dL/dy; None where none came back.
-        samples, units: the batch, and the numbers that each sample has in y.
+        samples, units: the rows of y, and the numbers in each.
         dead: units of a ReLU (or Threshold) that are off for every sample, so that no gradient passes them;
             None for other modules.
         saturated: share of a Sigmoid's or Tanh's outputs where the slope is below a hundredth of the
@@ -102,15 +102,15 @@ def _layer(
     updates: Mapping[str, Array],
 ) -> LayerHealth:
     y = step.outputs["y"]
-    samples = len(y) if y.ndim > 1 else 1
+    units = y.shape[-1] if y.ndim else 1
     dy = backward.inputs.get("dy") if backward is not None else None
     return LayerHealth(
         path=step.path,
         module=step.module,
         activation=_norm(y),
         gradient=None if dy is None else _norm(dy),
-        samples=samples,
-        units=y.size // max(samples, 1),
+        samples=y.size // units if units else 0,
+        units=units,
         dead=int(_off(step).sum()) if step.op in DYING else None,
         saturated=float(_flat(step).mean()) if step.op in STEEPEST and y.size else None,
         parameters=[_parameter(n, parameters, gradients, updates) for n in step.parameters.values()],
@@ -131,15 +131,10 @@ def _norm(array: Array) -> float:
         return float(np.linalg.norm(np.asarray(array, np.float64)))
 
 
-def _rows(array: Array) -> Array:
-    """(samples, units) of whatever has a batch in front; one sample has none."""
-    return array.reshape(len(array), -1) if array.ndim > 1 else array.reshape(1, -1)
-
-
 def _off(step: Step) -> Array:
     """(units,) True where a unit's x is below its threshold for every sample."""
     off = step.inputs["x"] <= step.inputs.get("limit", 0)
-    return np.asarray(_rows(off).all(axis=0))
+    return np.asarray(off.reshape(-1, off.shape[-1] if off.ndim else 1).all(axis=0))
 
 
 def _flat(step: Step) -> Array:
@@ -157,8 +152,8 @@ def findings_of(steps: list[Step], health: list[LayerHealth], loss_fn: Any) -> l
     """Sentences about what is wrong with this step, the gravest first; empty if nothing is."""
     if lost := _not_finite(steps):
         return [lost]
-    found = [*_softmax_twice(steps, loss_fn), *_dead(steps, health), *_saturated(steps, health, loss_fn)]
-    return [*found, *_flow(steps), *_unreached(health), *_updates(health)]
+    found = [*_softmax_twice(steps, loss_fn), *_dead(health), *_saturated(steps, health, loss_fn)]
+    return [*found, *_flow(steps), *_without_gradient(steps, health), *_updates(health)]
 
 
 def _not_finite(steps: list[Step]) -> str:
@@ -187,7 +182,7 @@ def _softmax_twice(steps: list[Step], loss_fn: Any) -> Iterator[str]:
         )
 
 
-def _dead(steps: list[Step], health: list[LayerHealth]) -> Iterator[str]:
+def _dead(health: list[LayerHealth]) -> Iterator[str]:
     for layer in health:
         if not layer.dead or not layer.units:
             continue
@@ -212,7 +207,7 @@ def _saturated(steps: list[Step], health: list[LayerHealth], loss_fn: Any) -> It
         step = forward[layer.path]
         if layer.saturated is None:
             continue
-        if isinstance(loss_fn, BCELoss) and loss.inputs["prediction"] is not None and _feeds(step, loss):
+        if isinstance(loss_fn, BCELoss) and _feeds(step, loss):
             # Probabilities near 0 and 1 are what training is for; only a wrong one is in trouble.
             p, t = loss.inputs["prediction"], loss.inputs["target"]
             stuck = int((((p == 0) | (p == 1)) & (abs(p - t) > 0.5)).sum())
@@ -257,17 +252,22 @@ def _flow(steps: list[Step]) -> Iterator[str]:
         )
 
 
-def _unreached(health: list[LayerHealth]) -> Iterator[str]:
-    seen = set()
+def _without_gradient(steps: list[Step], health: list[LayerHealth]) -> Iterator[str]:
+    """Layers that learn nothing from this step, and why where it can be seen."""
+    slope = next(s.outputs["dprediction"] for s in steps if s.path == "loss" and s.direction == "backward")
+    if not slope.any():
+        yield "dL/dprediction is exactly 0: the loss asks for no change, and nothing moves."
+        return
+    reported = set()
     for layer in health:
-        for parameter in layer.parameters:
-            if parameter.name in seen:
-                continue
-            seen.add(parameter.name)
-            if parameter.gradient is None:
-                yield f"{parameter.name} gets no gradient: the backward does not reach {layer.label}."
-            elif parameter.gradient == 0 and parameter.name.endswith("weight"):
-                yield f"{parameter.name} gets a gradient of exactly 0: {layer.label} learns nothing."
+        parameters = [p for p in layer.parameters if p.name not in reported]
+        reported |= {p.name for p in parameters}
+        missing = [p.name for p in parameters if p.gradient is None]
+        if missing:
+            yield f"{layer.label}: no gradient reaches {' and '.join(missing)}; its backward gives none."
+        elif parameters and not any(p.gradient for p in parameters):
+            names = " and ".join(p.name for p in parameters)
+            yield f"{layer.label}: the gradient of {names} is exactly 0; it learns nothing."
 
 
 def _updates(health: list[LayerHealth]) -> Iterator[str]:

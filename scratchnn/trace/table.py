@@ -76,4 +76,11 @@ def as_dict(trace: Trace) -> dict[str, Any]:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: v.tolist() if isinstance(v, (np.ndarray, np.generic)) else v for k, v in values.items()}
+    return {name: _plain_value(value) for name, value in values.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    # What a module of the user's own was given may be anything.
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)

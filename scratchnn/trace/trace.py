@@ -225,7 +225,10 @@ def _at_the_door(
 ) -> tuple[Array, Any]:
     """x and target in the model's dtype, x a copy."""
     dtypes = {parameter.dtype for parameter in parameters.values()}
-    array = np.array(x, order="K")
+    try:
+        array = np.array(x, order="K")
+    except ValueError as error:
+        raise ValueError(f"{label} got x as a list whose rows differ in length; make them equal") from error
     if array.dtype.kind not in "biufc":
         raise TypeError(f"{label} got x of dtype {array.dtype}; it needs numbers")
     if array.size == 0:
