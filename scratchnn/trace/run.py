@@ -122,7 +122,7 @@ class Recorder:
         saved = _saved_by(module, before)
         inputs, op = call.inputs, ""
         if reading is not None:
-            kept = dict(zip(reading.saved, memory or (), strict=True))
+            kept = dict(zip(reading.saved, memory or (), strict=False))
             pool = {**reading.values(module), "x": np.asarray(given[0]), **kept}
             exact = arguments(reading.op, pool)
             if _same(reading.op(*exact.values()), y):
@@ -180,7 +180,7 @@ class Recorder:
         op = ""
         if call.reading is not None:
             reading = call.reading
-            kept = dict(zip(reading.saved, memory or (), strict=True))
+            kept = dict(zip(reading.saved, memory or (), strict=False))
             exact = arguments(reading.vjp, {**reading.values(module), **inputs, **kept})
             result = reading.vjp(*exact.values())
             results = result if isinstance(result, tuple) else (result,)
