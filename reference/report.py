@@ -148,6 +148,11 @@ class ParityReport:
             "rows": [row.as_dict() for row in self.rows],
         }
 
+    def _repr_html_(self) -> str:
+        from scratchnn.show import parity_html
+
+        return parity_html(self)
+
     def __str__(self) -> str:
         head = ("", "largest difference", "in eps * scale", "allowed", "verdict")
         lines = [_cells(row) for row in self.rows]

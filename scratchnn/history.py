@@ -69,6 +69,11 @@ class History:
             "step_losses": [float(loss) for loss in self.step_losses],
         }
 
+    def _repr_html_(self) -> str:
+        from .show import history_html
+
+        return history_html(self)
+
     def __repr__(self) -> str:
         parts = [f"{self.epochs} epochs", f"{self.steps} steps"]
         if self.train_loss:

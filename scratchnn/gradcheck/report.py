@@ -106,6 +106,11 @@ class GradcheckReport:
                 return row
         raise KeyError(f"no tensor {name!r}; there are {', '.join(row.name for row in self.tensors)}")
 
+    def _repr_html_(self) -> str:
+        from ..show import gradcheck_html
+
+        return gradcheck_html(self)
+
     def __str__(self) -> str:
         good = sum(row.status != "FAIL" for row in self.tensors)
         verdict = "PASS" if self.passed else "FAIL"

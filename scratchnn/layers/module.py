@@ -299,6 +299,11 @@ class Module:
         """The module in one line, for errors."""
         return f"{type(self).__name__}({self.extra_repr()})"
 
+    def _repr_html_(self) -> str:
+        from ..show import model_html
+
+        return model_html(self)
+
     def __repr__(self) -> str:
         children = [(name, value) for name, value in vars(self).items() if isinstance(value, Module)]
         if not children:
