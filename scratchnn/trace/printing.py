@@ -7,13 +7,13 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ..checks import Array
-from ..notation import parse
+from .calls import scope_of
 from .health import LayerHealth
 from .steps import Step
 
@@ -63,7 +63,12 @@ def coloured(lines: Iterable[Line], width: int) -> str:
     from rich.text import Text
 
     console = Console(
-        file=io.StringIO(), force_terminal=True, width=width, soft_wrap=True, force_jupyter=False
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="standard",
+        width=width,
+        soft_wrap=True,
+        force_jupyter=False,
     )
     for line in lines:
         console.print(Text.assemble(*line), highlight=False)
@@ -117,11 +122,11 @@ def _step(step: Step, before: Step | None, width: int) -> Iterator[Line]:
         (f"  {step.module}", ""),
         (f"  {flow}" if flow else "", QUIET),
     ]
-    for formula in step.formulas:
-        yield from _wrapped(_in_notation(formula), INSIDE, width, FORMULA)
+    for formula in _formulas(step):
+        yield from _wrapped(formula, INSIDE, width, FORMULA)
     if not step.op:
         yield from _wrapped(f"computed by {step.module}.{step.direction}", INSIDE, width, QUIET)
-    shown = _news(step, before) | step.outputs
+    shown = _inputs(step, before) | step.outputs
     arrays = {name: value for name, value in shown.items() if value is not None}
     shapes = {name: str(np.shape(value)) if np.ndim(value) else "" for name, value in arrays.items()}
     longest_name = max((len(name) for name in arrays), default=0)
@@ -133,14 +138,15 @@ def _step(step: Step, before: Step | None, width: int) -> Iterator[Line]:
         yield [(f"{INSIDE}saved for the backward: {', '.join(step.saved)}", QUIET)]
 
 
-def _in_notation(formula: str) -> str:
-    """The formula with the signs of mathematics, where the terminal has them."""
-    text = parse(formula).text()
+def _formulas(step: Step) -> list[str]:
+    """The step's formulas in the signs of mathematics, without what is None; as code in a plain terminal."""
+    equations = scope_of(step.op, step.inputs).equations[: len(step.formulas)] if step.op else []
+    texts = [equation.text() for equation in equations]
     try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        "".join(texts).encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
-        return formula
-    return text
+        return list(step.formulas)
+    return texts
 
 
 def _flow(step: Step, arrow: str) -> str:
@@ -153,20 +159,23 @@ def _flow(step: Step, arrow: str) -> str:
     return arrow.join(str(shape) for shape in pair)
 
 
-def _news(step: Step, before: Step | None) -> dict[str, Any]:
-    """The inputs that were not printed just before: as the last step's output, or in the forward."""
-    known = [] if before is None else list(before.outputs.values())
-    if step.direction == "backward":
-        upstream = ("dy", "dloss")
-        return {k: v for k, v in step.inputs.items() if k in upstream and not _among(v, known)}
-    return {k: v for k, v in step.inputs.items() if not _among(v, known)}
+def _inputs(step: Step, before: Step | None) -> dict[str, Any]:
+    """What went in: in the backward only from above, and by its name where it was printed just before."""
+    upstream = ("dy", "dloss")
+    shown = {k: v for k, v in step.inputs.items() if step.direction == "forward" or k in upstream}
+    known = {} if before is None else {f"{n} of {before.label}": v for n, v in before.outputs.items()}
+    return {name: _source(value, known) or value for name, value in shown.items()}
 
 
-def _among(value: Any, arrays: Sequence[Array]) -> bool:
-    return isinstance(value, np.ndarray) and any(
-        value.shape == other.shape and np.array_equal(value, other, equal_nan=value.dtype.kind == "f")
-        for other in arrays
+def _source(value: Any, known: dict[str, Array]) -> str:
+    if not isinstance(value, np.ndarray):
+        return ""
+    same = (
+        name
+        for name, other in known.items()
+        if value.shape == other.shape and np.array_equal(value, other, equal_nan=value.dtype.kind == "f")
     )
+    return next(same, "")
 
 
 # Values ------------------------------------------------------------------------------------------------
@@ -180,7 +189,7 @@ def number(value: Any) -> str:
 
 
 def _value(name: str, shape: str, value: Any, style: str, width: int) -> Iterator[Line]:
-    start = [(f"{INSIDE}{name}  ", style), (f"{shape}  " if shape.strip() else "", QUIET)]
+    start = [(f"{INSIDE}{name}  ", style), (f"{shape}  " if shape else "", QUIET)]
     indent = sum(len(text) for text, _ in start)
     below = width - indent < LEAST_ROOM  # the numbers get lines of their own
     if below:

@@ -190,6 +190,8 @@ class Recorder:
                 inputs = {name: _kept(value) for name, value in exact.items()}
         step = self._add(call.path, "backward", module._label(), op, inputs, outputs)
         step.saved, step.parameters = dict(forward.saved), dict(forward.parameters)
+        if len(step.formulas) > len(outputs):
+            step.formulas = step.formulas[: len(outputs)]  # a Linear without bias has no dbias
 
     def _call_of(self, module: Module) -> _Call | None:
         """The forward that this backward answers: the one whose saved arrays the module holds now."""

@@ -159,7 +159,8 @@ def trace(model: Any, loss_fn: Any, x: Any, target: Any, *, optimizer: Any = Non
         model = module_from_torch(model)
     _check(model, loss_fn, optimizer)
     label = f"trace of {short_repr(model)}"
-    with untouched():
+    # What is not finite is a finding, not a warning.
+    with untouched(), np.errstate(all="ignore"):
         random_state = default_generator.get_state()
         twin, loss_twin, mover = copy.deepcopy((model, loss_fn, optimizer))
         parameters = dict(twin.named_parameters())
