@@ -1,28 +1,74 @@
-"""Formulas on the page: MathML from the notation's trees."""
+"""Formulas on the page: MathML from the notation's trees, set as a book sets them."""
 
 from __future__ import annotations
 
 import functools
-import re
 from typing import Any
+from xml.etree import ElementTree
 
-from ..notation import parse
+from ..notation import Expression
 from .markup import Markup, tag
 
-__all__ = ["formula_block", "math"]
+__all__ = ["counts_of", "equations_of", "formula_block", "math"]
 
-SUM = re.compile(r"<msub>(<mo>&#x02211;</mo>)(<mrow><mi>\w+</mi></mrow>)</msub>")
-
-
-def math(expression: Any, *, block: bool = False) -> Markup:
-    """An `Expression` as a <math> element, in the line or on its own."""
-    text = SUM.sub(r"<munder>\1\2</munder>", expression.mathml())  # the index below the sign, as in a book
-    return Markup(text.replace('display="inline"', 'display="block"', 1) if block else text)
+MATHML = "http://www.w3.org/1998/Math/MathML"
+TALL = {f"{{{MATHML}}}{name}" for name in ("mfrac", "mtable", "munder", "msqrt")}
+MINUS = {"-", "−"}
 
 
-@functools.lru_cache(maxsize=256)
-def formula_block(texts: tuple[str, ...]) -> Markup:
-    """The formulas of a step, one under the other, in a box that scrolls by itself."""
-    lines = [math(parse(text), block=True) for text in texts]
+@functools.lru_cache(maxsize=1024)
+def math(expression: Expression, *, block: bool = False) -> Markup:
+    """An expression as a <math> element, in the line or on its own."""
+    root = ElementTree.fromstring(expression.mathml())
+    root.set("display", "block" if block else "inline")
+    for node in root.iter():
+        _set_sum(node)
+        _set_brackets(node)
+        _set_minus(node)
+    ElementTree.register_namespace("", MATHML)
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _set_sum(node: ElementTree.Element) -> None:
+    """The index of a sum stands below its sign."""
+    if node.tag == f"{{{MATHML}}}msub" and node[0].text == "∑":
+        node.tag = f"{{{MATHML}}}munder"
+
+
+def _set_brackets(node: ElementTree.Element) -> None:
+    """Brackets grow only around what is tall: grown ones have air in them."""
+    if len(node) < 2 or node[0].get("fence") != "true" or node[0].text != "(":
+        return
+    if not any(part.tag in TALL for part in node.iter()):
+        for bracket in (node[0], node[-1]):
+            bracket.set("stretchy", "false")
+
+
+def _set_minus(node: ElementTree.Element) -> None:
+    """The minus of a negative number stands close to it."""
+    operator = f"{{{MATHML}}}mo"
+    for before, part in zip([None, *node], node, strict=False):
+        first = before is None or (before.tag == operator and before.text != ")")
+        if part.tag == operator and part.text in MINUS and first:
+            part.set("form", "prefix")
+
+
+def equations_of(step: Any) -> list[Expression]:
+    """The formulas of a step as trees, without what this call has not: no bias, no weight."""
+    from ..trace.calls import scope_of
+
+    return list(scope_of(step.op, step.inputs).equations) if step.op else []
+
+
+def counts_of(step: Any) -> dict[str, int]:
+    """What N and C are in a loss's formulas; empty for other steps."""
+    from ..trace import calls
+
+    return calls.counts_of(step.op, step.inputs)
+
+
+def formula_block(equations: list[Expression]) -> Markup:
+    """Formulas one under the other, in a box that scrolls by itself."""
+    lines = [math(equation, block=True) for equation in equations]
     name = "Formulas" if len(lines) > 1 else "Formula"
     return tag("div", lines, class_="formula", role="region", aria_label=name, tabindex=0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .columns import same
-from .formulas import formula_block
+from .formulas import counts_of, equations_of, formula_block
 from .markup import Markup, join, tag
 from .numbers import number
 from .tables import array_block
@@ -47,17 +47,20 @@ def step_body(step: Any, origins: Origins) -> Markup:
     """Everything below the heading of a step. What it makes is added to `origins`."""
     key = f'trace["{step.path}"].{step.direction}'
     sentences, tables = _inputs(step, origins, key)
+    if "N" in (counts := counts_of(step)):
+        sentences.append(join([tag("i", "N"), f" is {counts['N']}."]))
     if step.op:
         sentences.append(join(["Computed by ", tag("code", f"functional.{step.op}"), "."]))
     else:
         method = tag("code", f"{step.module.partition('(')[0]}.{step.direction}")
         sentences.append(join(["Computed by ", method, ", which has no formula here."]))
     parts: list[Markup | None] = [tag("p", join(sentences, " "), class_="given")]
-    if step.formulas:
-        parts.append(formula_block(tuple(step.formulas)))
+    equations = equations_of(step)
+    if equations:
+        parts.append(formula_block(equations))
     for name, value in step.outputs.items():
         title = _output_name(step, name)
-        tables.append(array_block(name, value, title=title, key=f'{key}.outputs["{name}"]'))
+        tables.append(_array(step, name, value, title, f'{key}.outputs["{name}"]'))
         origins.add(value, f"{title} of {step.label}", step_id(step))
     parts.append(tag("div", tables, class_="arrays"))
     if step.direction == "forward" and step.saved:
@@ -81,15 +84,23 @@ def _inputs(step: Any, origins: Origins, key: str) -> tuple[list[Markup], list[M
             sentences.append(join([tag("i", name), " is ", where, "."]))
             continue
         title = name if parameter is None else parameter
-        tables.append(array_block(name, value, title=title, key=f'{key}.inputs["{name}"]'))
+        tables.append(_array(step, name, value, title, f'{key}.inputs["{name}"]'))
         words = f"the parameter {parameter}" if parameter is not None else f"{name} of {step.label}"
+        if step.path == "loss" and name == "target":
+            words = "the target"
         origins.add(value, words, step_id(step))
     return sentences, tables
 
 
+def _array(step: Any, name: str, value: Any, title: str, key: str) -> Markup:
+    # Only a linear layer has other features coming in than going out.
+    axes = "nm" if name in ("x", "dx") and np.ndim(value) == 2 and not step.op.startswith("linear") else None
+    return array_block(name, value, title=title, axes=axes, key=key)
+
+
 def _plain(name: str, value: Any) -> Markup:
     if value is None:
-        return join(["There is no ", tag("i", name), "; it is left out of the formula."])
+        return join(["There is no ", tag("i", name), "."])
     text = number(value) if isinstance(value, (int, float, np.generic, np.ndarray)) else str(value)
     if isinstance(value, np.ndarray):
         text = number(value[()])

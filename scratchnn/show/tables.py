@@ -49,9 +49,9 @@ def array_block(
         text = number(array[()]) if array.ndim == 0 else "empty"
         return tag("div", tag("p", heading, " ", tag("span", text, class_="value")), class_="array")
     if array.size <= OPEN:
-        body = _table(array, letters, heading)
-        return tag("div", scrolling(f"{name}, table", body), class_="array")
-    inside = [_table(array, letters, None, name)]
+        body = scrolling(f"{name}, table", _table(array, letters, name))
+        return tag("div", tag("p", heading), body, class_="array")
+    inside = [_table(array, letters, name)]
     if array.size > WHOLE:
         where = join([": ", tag("code", key)]) if key else ""
         inside.append(
@@ -112,7 +112,7 @@ def _size(array: Array, letters: str) -> str:
     )
 
 
-def _table(array: Array, letters: str, caption: Markup | None, name: str = "") -> Markup:
+def _table(array: Array, letters: str, name: str) -> Markup:
     grid = array.reshape(1, -1) if array.ndim == 1 else array.reshape(-1, array.shape[-1])
     rows, columns = _kept(grid.shape[0], array.size), _kept(grid.shape[1], array.size)
     part = grid[np.ix_([r for r in rows if r >= 0], [c for c in columns if c >= 0])]
@@ -130,7 +130,7 @@ def _table(array: Array, letters: str, caption: Markup | None, name: str = "") -
         for c in columns:
             row.append(_gap() if c < 0 else _cell(*next(pairs)))
         body.append(tag("tr", row))
-    title = tag("caption", caption if caption is not None else name, class_=None if caption else "hidden")
+    title = tag("caption", name, class_="hidden")
     return tag("table", title, tag("thead", tag("tr", head)), tag("tbody", body), class_="numbers")
 
 
