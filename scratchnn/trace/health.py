@@ -213,8 +213,9 @@ def _saturated(steps: list[Step], health: list[LayerHealth], loss_fn: Any) -> It
             stuck = int((((p == 0) | (p == 1)) & (abs(p - t) > 0.5)).sum())
             if stuck:
                 yield (
-                    f"{layer.label}: {stuck} of {p.size} probabilities are exactly 0 or 1 on the wrong "
-                    "side; their gradient is exactly 0. Take BCEWithLogitsLoss without the Sigmoid."
+                    f"{layer.label}: {stuck} of {p.size} probabilities {'is' if stuck == 1 else 'are'} "
+                    "exactly 0 or 1 on the wrong side, where the gradient is exactly 0. Take "
+                    "BCEWithLogitsLoss without the Sigmoid."
                 )
         elif layer.saturated > MOSTLY:
             yield (
