@@ -237,7 +237,7 @@ def explain(
         run_explain(what, study, file, entry or [], sample, out)
     except ExplainError as error:
         fail(str(error), 2)
-    except FloatingPointError as error:
+    except (FloatingPointError, ImportError) as error:
         fail(str(error), 1)
     except KeyboardInterrupt:
         stop(f"stopped; {out} is as it was")

@@ -125,8 +125,9 @@ def explain_file(path: Path, x: str | None, target: str | None, loss: str | None
         x, target: "0.5,1.2", numbers of a sample; samples are set apart by ";".
         loss: name of a loss; None takes the one that fits the network's last layer.
     Raises:
-        ExplainError: no such file, numbers that are none, a loss that does not exist.
-        TypeError, ValueError, IndexError: numbers that the model or the loss do not take.
+        ExplainError: no such file, no model in it, numbers that are none or that model and loss do not
+            take, a loss that does not exist.
+        ImportError: the extra `export` is not installed.
     """
     from .files import load
 
@@ -134,11 +135,12 @@ def explain_file(path: Path, x: str | None, target: str | None, loss: str | None
         raise ExplainError(f"there is no file {path}")
     if x is None or target is None:
         raise ExplainError(f'a step of {path} needs --x and --target, such as --x "0.5,1.2" --target 1')
-    model = load(path)
-    if next(model.parameters(), None) is None:
-        raise ExplainError(f"the model in {path} has no parameters, so the loss has nothing to move")
-    loss_fn = _loss(loss) if loss is not None else _fitting_loss(model)
-    return trace(model, loss_fn, _numbers("--x", x), _target(loss_fn, target))
+    try:
+        model = load(path)
+        loss_fn = _loss(loss) if loss is not None else _fitting_loss(model)
+        return trace(model, loss_fn, _numbers("--x", x), _target(loss_fn, target))
+    except (TypeError, ValueError, IndexError) as error:
+        raise ExplainError(str(error)) from error
 
 
 def _numbers(option: str, text: str) -> Array:
