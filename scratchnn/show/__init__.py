@@ -4,6 +4,7 @@ Importing it loads NumPy only. Everything a user named is escaped, and nothing i
 """
 
 from .cells import gradcheck_html, history_html, model_html, parity_html, sheet_html, trace_html
+from .latex import trace_latex
 from .page import page, save_trace
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "save_trace",
     "sheet_html",
     "trace_html",
+    "trace_latex",
 ]

@@ -6,6 +6,7 @@ import functools
 from importlib.resources import files
 from typing import Any
 
+from .account import Origins, axes_of, step_name
 from .columns import network_of_model, network_of_trace
 from .curves import curves
 from .diagram import diagram
@@ -13,7 +14,7 @@ from .health import findings_list, health_tables
 from .markup import Markup, tag
 from .numbers import number, shape_text, spread
 from .sheets import answers_body, sheet_body
-from .steps import Origins, step_body
+from .steps import step_body
 from .tables import array_block, data_table
 
 __all__ = [
@@ -70,17 +71,16 @@ def _parameters(named: list[tuple[str, Any]], kind: str) -> Markup:
 
 def trace_html(trace: Any) -> str:
     """The diagram, the findings, and every step, folded."""
-    origins = Origins(linked=False)
+    origins = Origins()
     origins.add(trace.x, "the input", "")
     steps: list[Markup] = []
     for direction in ("forward", "backward"):
         arrow = "→" if direction == "forward" else "←"
         for step in trace.steps:
             if step.direction == direction:
-                words = f"{step.path} {step.module}" if step.path not in ("", "loss") else step.module
-                head = tag("summary", arrow, " ", tag("b", words), " ", tag("small", direction))
-                steps.append(tag("details", head, step_body(step, origins)))
-    x = array_block("x", trace.x, title="the input x", key="trace.x")
+                head = tag("summary", arrow, " ", tag("b", step_name(step)), " ", tag("small", direction))
+                steps.append(tag("details", head, step_body(step, origins, linked=False)))
+    x = array_block("x", trace.x, title="the input x", axes=axes_of(None, "x", trace.x), key="trace.x")
     return cell(
         f"One step of backprop, loss {number(trace.loss)}",
         diagram(network_of_trace(trace)),

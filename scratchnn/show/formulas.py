@@ -6,25 +6,54 @@ import functools
 from typing import Any
 from xml.etree import ElementTree
 
-from ..notation import Expression
+from ..notation import Add, Expression
 from .markup import Markup, tag
 
-__all__ = ["counts_of", "equations_of", "formula_block", "math"]
+__all__ = ["counts_of", "equations_of", "formula_block", "math", "math_lines"]
 
 MATHML = "http://www.w3.org/1998/Math/MathML"
 TALL = {f"{{{MATHML}}}{name}" for name in ("mfrac", "mtable", "munder", "msqrt")}
-MINUS = {"-", "−"}
+SIGNS = {"-", "−", "+"}
+LONGEST = 64  # characters of a sum on one line
 
 
 @functools.lru_cache(maxsize=1024)
 def math(expression: Expression, *, block: bool = False) -> Markup:
     """An expression as a <math> element, in the line or on its own."""
-    root = ElementTree.fromstring(expression.mathml())
+    return _set(expression.mathml(), block)
+
+
+def math_lines(expression: Expression) -> list[Markup]:
+    """An expression on its own; a long sum, which no browser breaks, on as many lines as it needs."""
+    if not isinstance(expression, Add) or len(expression.text()) <= LONGEST:
+        return [math(expression, block=True)]
+    from latex2mathml.converter import convert
+
+    terms = expression.terms
+    each = next(k for k in range(len(terms), 0, -1) if k == 1 or _fits(terms, k))
+    made = []
+    for at in range(0, len(terms), each):
+        text = Add(terms[at : at + each]).latex()
+        sign = "" if at == 0 or text.startswith("-") else "+ "
+        made.append(_set(str(convert(sign + text)), True, continued=at > 0))
+    return made
+
+
+def _fits(terms: tuple[Expression, ...], each: int) -> bool:
+    """Whether lines of `each` terms are short enough."""
+    return all(len(Add(terms[at : at + each]).text()) <= LONGEST for at in range(0, len(terms), each))
+
+
+def _set(mathml: str, block: bool, continued: bool = False) -> Markup:
+    """MathML with its spaces put right; `continued` is for a line that begins with the sign of its sum."""
+    root = ElementTree.fromstring(mathml)
     root.set("display", "block" if block else "inline")
     for node in root.iter():
         _set_sum(node)
         _set_brackets(node)
-        _set_minus(node)
+        _set_sign(node)
+    if continued:
+        root[0][0].set("form", "infix")
     ElementTree.register_namespace("", MATHML)
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
@@ -44,12 +73,12 @@ def _set_brackets(node: ElementTree.Element) -> None:
             bracket.set("stretchy", "false")
 
 
-def _set_minus(node: ElementTree.Element) -> None:
-    """The minus of a negative number stands close to it."""
+def _set_sign(node: ElementTree.Element) -> None:
+    """The sign of a number stands close to it."""
     operator = f"{{{MATHML}}}mo"
     for before, part in zip([None, *node], node, strict=False):
         first = before is None or (before.tag == operator and before.text != ")")
-        if part.tag == operator and part.text in MINUS and first:
+        if part.tag == operator and part.text in SIGNS and first:
             part.set("form", "prefix")
 
 

@@ -13,7 +13,8 @@ __all__ = ["cells", "number", "shape_text", "short", "spread"]
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MINUS = "−"
-LARGEST, SMALLEST = 1e5, 1e-3  # beyond these, powers of ten
+LARGEST, SMALLEST = 1e5, 1e-4  # beyond these, powers of ten
+SMALLEST_SHORT = 1e-3
 DIGITS = 4
 
 
@@ -34,18 +35,25 @@ def number(value: Any, digits: int = DIGITS) -> str:
         return "0"
     if size == int(size) and size < 1000:
         return f"{sign}{int(size)}"
-    mantissa, _, power = f"{size:.{digits - 1}e}".partition("e")
     if SMALLEST <= size < LARGEST:
-        return f"{sign}{size:.{max(0, digits - 1 - int(power))}f}"
-    return f"{sign}{mantissa}×10{str(int(power)).translate(SUPERSCRIPTS)}"
+        power = int(f"{size:.{digits - 1}e}".partition("e")[2])  # after rounding
+        return f"{sign}{size:.{max(0, digits - 1 - power)}f}"
+    return _scientific(value, digits)
+
+
+def _scientific(value: float, digits: int) -> str:
+    if not math.isfinite(value):
+        return number(value)
+    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+    return f"{mantissa}×10{str(int(power)).translate(SUPERSCRIPTS)}".replace("-", MINUS)
 
 
 def short(value: float, digits: int = 1) -> str:
     """At most six characters or so, for a diagram: 0.43, −12.5, 3×10⁻⁵, the last with `digits` digits."""
     size = abs(value)
-    if size and not (SMALLEST <= size < LARGEST):
-        return number(value, digits)
-    if SMALLEST <= size < 10:
+    if 0 < size < SMALLEST_SHORT or size >= LARGEST:
+        return _scientific(value, digits)
+    if 0 < size < 10:
         return f"{value:.3f}".replace("-", MINUS) if size < 0.1 else f"{value:.2f}".replace("-", MINUS)
     return number(value, 3)
 

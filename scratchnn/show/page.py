@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .account import Origins, axes_of, step_id, step_name
 from .cells import stylesheet
 from .columns import network_of_trace
 from .diagram import diagram
 from .health import findings_list, health_tables
-from .markup import Markup, join, tag
+from .markup import Markup, tag
 from .numbers import number
 from .sheets import answers_body, sheet_body
-from .steps import Origins, step_body, step_id
+from .steps import step_body
 from .tables import array_block
 
 __all__ = ["page", "save_trace"]
@@ -149,22 +150,20 @@ def _passes(trace: Any) -> list[Section]:
         content: list[Any] = [tag("p", lead[direction])]
         if direction == "forward":
             content.append(
-                tag("div", array_block("x", trace.x, title="the input x", key="trace.x"), class_="arrays")
+                tag(
+                    "div",
+                    array_block(
+                        "x", trace.x, title="the input x", axes=axes_of(None, "x", trace.x), key="trace.x"
+                    ),
+                    class_="arrays",
+                )
             )
         below = []
         for step in trace.steps:
             if step.direction == direction:
-                below.append((step_id(step), _step_title(step), step_body(step, origins)))
+                below.append((step_id(step), step_name(step), step_body(step, origins)))
         sections.append((direction, title, content, below))
     return sections
-
-
-def _step_title(step: Any) -> Markup:
-    if step.path == "loss":
-        return join([step.module])
-    return (
-        join([tag("span", step.path, class_="path"), " ", step.module]) if step.path else join([step.module])
-    )
 
 
 def _derivations(sheets: Sequence[Any]) -> list[Section]:

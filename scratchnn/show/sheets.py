@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from .formulas import math
+from .formulas import math, math_lines
 from .markup import Markup, join, tag
-from .numbers import number
+from .numbers import MINUS, number
 from .tables import data_table, scrolling
 
 __all__ = ["answers_body", "sheet_body"]
@@ -21,7 +22,7 @@ def sheet_body(sheet: Any, *, level: int = 4, prefix: str | None = None) -> Mark
         level: of the headings inside.
         prefix: of the ids of its lines, so that factors link to them; None for no links.
     """
-    parts: list[Markup | None] = [tag("p", sheet.subtitle, class_="subtitle")]
+    parts: list[Markup | None] = [tag("p", _minus(sheet.subtitle), class_="subtitle")]
     if sheet.chain is not None:
         parts.append(tag(f"h{level}", "The chain rule, in one"))
         parts.append(_writings(sheet.chain))
@@ -55,7 +56,7 @@ def _line(line: Any, level: int, prefix: str | None) -> Markup:
         "section",
         heading,
         _writings(line),
-        tag("p", line.note, class_="hint") if line.note else None,
+        tag("p", _minus(line.note), class_="hint") if line.note else None,
         _factors(line, prefix),
         class_="line",
         id=None if prefix is None else f"{prefix}-line-{line.number}",
@@ -69,7 +70,7 @@ def _writings(line: Any) -> Markup:
     value = _blank(line.blank) if line.blank else tag("b", number(line.value), class_="value")
     rows = [
         ("in symbols", [math(symbols, block=True) for symbols in line.symbols]),
-        (f"in numbers{folded}", [math(line.numbers, block=True)]),
+        (f"in numbers{folded}", math_lines(line.numbers)),
         ("value", [value]),
     ]
     return tag(
@@ -113,6 +114,11 @@ def _checks(sheet: Any) -> Markup:
     heads = ("by", "value", "difference, in units of rounding", ("remark", "left"))
     rows.insert(0, ("this sheet", number(sheet.value, 9), "", ("", "left")))
     return data_table(heads, rows, label=f"Checks of {sheet.title}")
+
+
+def _minus(text: str) -> str:
+    """Numbers in a sentence with a true minus sign."""
+    return re.sub(r"(?<![\w.)])-(?=[\d.])", MINUS, text)
 
 
 def _blank(label: str) -> Markup:

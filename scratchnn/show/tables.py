@@ -12,46 +12,34 @@ from .heat import heat_image
 from .markup import Markup, join, tag
 from .numbers import cells, number, shape_text, spread
 
-__all__ = ["array_block", "data_table", "scrolling"]
+__all__ = ["array_block", "data_table", "scrolling", "size_of"]
 
 OPEN = 96  # entries that are shown at once
 WHOLE = 1600  # entries that are written at all; of more, the corners
 CORNER = 6  # rows and columns of a corner, taken from either end
 TINTS = 4
 
-# What the axes of an array are, by its name: the words, and the letters that the formulas use.
+# What the letters of the formulas count.
 WORDS = {"n": ("sample", "samples"), "d": ("input", "inputs"), "m": ("unit", "units")}
-AXES = {"weight": "md", "dweight": "md", "bias": "m", "dbias": "m"}
 
 
-def axes_of(name: str, ndim: int) -> str:
-    """The letters of an array's axes: "nm" for a batch, "md" for a weight; "" where nothing is known."""
-    letters = AXES.get(name, {0: "", 1: "n", 2: "nm"}.get(ndim, ""))
-    if name in ("x", "dx") and ndim == 2:
-        letters = "nd"
-    return letters if len(letters) == ndim else ""
-
-
-def array_block(
-    name: str, array: Any, *, title: Any = None, axes: str | None = None, key: str = ""
-) -> Markup:
+def array_block(name: str, array: Any, *, title: str = "", axes: str = "", key: str = "") -> Markup:
     """An array with its name: a number, a table, or a heat map with the table folded under it.
 
     Args:
         name: as the formulas write it. title: what the caption says instead, if anything.
-        axes: the letters of its axes, where the name does not tell.
+        axes: the letters of its axes; "" where nobody knows what they are.
         key: the Python expression that gives the whole array, for arrays too large to write.
     """
     array = np.asarray(array)
-    letters = axes_of(name, array.ndim) if axes is None else axes
-    heading = join([tag("b", title or name), " ", tag("small", _size(array, letters))])
+    heading = join([tag("b", title or name), " ", tag("small", size_of(array, axes))])
     if array.ndim == 0 or array.size == 0:
         text = number(array[()]) if array.ndim == 0 else "empty"
         return tag("div", tag("p", heading, " ", tag("span", text, class_="value")), class_="array")
     if array.size <= OPEN:
-        body = scrolling(f"{name}, table", _table(array, letters, name))
+        body = scrolling(f"{name}, table", _table(array, axes, name))
         return tag("div", tag("p", heading), body, class_="array")
-    inside = [_table(array, letters, name)]
+    inside = [_table(array, axes, name)]
     if array.size > WHOLE:
         where = join([": ", tag("code", key)]) if key else ""
         inside.append(
@@ -103,7 +91,7 @@ def _pair(cell: Any) -> tuple[Any, str | None]:
     return cell if isinstance(cell, tuple) else (cell, None)
 
 
-def _size(array: Array, letters: str) -> str:
+def size_of(array: Array, letters: str) -> str:
     """2 samples × 3 units; the plain shape where nobody knows what the axes are."""
     if not letters:
         return shape_text(array.shape) if array.ndim else ""
