@@ -21,9 +21,9 @@ from .expression import (
     Sum,
     Where,
 )
-from .text import ADD, ATOM, DIVIDE, MULTIPLY, NEGATIVE, SUM, as_number, binding
+from .text import ADD, ATOM, DIGITS, DIVIDE, MULTIPLY, NEGATIVE, SUM, as_number, binding
 
-__all__ = ["escaped", "latex"]
+__all__ = ["escaped", "latex", "latex_number"]
 
 SIGNS = {"<=": r"\le", ">=": r"\ge", "==": "=", "!=": r"\ne"}
 WORDS = {"minimum": r"\min", "maximum": r"\max"}
@@ -39,7 +39,7 @@ def latex(node: Expression) -> str:
     """The node, without dollars around it."""
     match node:
         case Number(value=value):
-            return _number(value)
+            return latex_number(value)
         case Name(name=name, path=path):
             return _word(name) + _above(path)
         case Indexed(name=name, indices=indices, path=path):
@@ -82,8 +82,9 @@ def latex(node: Expression) -> str:
     raise TypeError(f"no LaTeX for {type(node).__name__}")
 
 
-def _number(value: float) -> str:
-    mantissa, _, exponent = as_number(value).partition("e")
+def latex_number(value: float, digits: int = DIGITS) -> str:
+    """A number in `digits` significant digits, with a power of ten where it is very small or large."""
+    mantissa, _, exponent = as_number(value, digits).partition("e")
     if mantissa.lstrip("-") in ("inf", "nan"):
         return mantissa.replace("inf", r"\infty").replace("nan", r"\mathrm{NaN}")
     power = f"10^{{{exponent}}}"
@@ -132,17 +133,21 @@ def _sum(terms: tuple[Expression, ...]) -> str:
         elif isinstance(term, Negative):
             parts.append(f"- {_subtracted(term.inner)}")
         elif isinstance(term, Number) and binding(term) == NEGATIVE:
-            parts.append(f"- {_number(-term.value)}")
+            parts.append(f"- {latex_number(-term.value)}")
+        elif isinstance(term, Multiply):
+            parts.append(f"+ {_product(term.factors, first=False)}")
         else:
             parts.append(f"+ {_within(term, SUM)}")
     return " ".join(parts)
 
 
-def _product(factors: tuple[Expression, ...]) -> str:
+def _product(factors: tuple[Expression, ...], first: bool = True) -> str:
     last = len(factors) - 1
     return r" \cdot ".join(
         latex(factor)
-        if isinstance(factor, Divide) or (isinstance(factor, Sum) and i == last)
-        else _within(factor, MULTIPLY if i == 0 and isinstance(factor, Number) else DIVIDE)
+        if isinstance(factor, Divide)
+        or (isinstance(factor, Sum) and i == last)
+        or (isinstance(factor, Number) and i == 0 and first)
+        else _within(factor, DIVIDE)
         for i, factor in enumerate(factors)
     )

@@ -115,17 +115,20 @@ def _sum(terms: tuple[Expression, ...]) -> str:
             parts.append(f"- {_subtracted(term.inner)}")
         elif isinstance(term, Number) and binding(term) == NEGATIVE:
             parts.append(f"- {as_number(-term.value)}")
+        elif isinstance(term, Multiply):
+            parts.append(f"+ {_product(term.factors, first=False)}")
         else:
             parts.append(f"+ {_within(term, SUM)}")
     return " ".join(parts)
 
 
-def _product(factors: tuple[Expression, ...]) -> str:
-    """A sum inside a product needs no brackets at its end; a negative number none at its beginning."""
+def _product(factors: tuple[Expression, ...], first: bool = True) -> str:
+    """A sum inside a product needs no brackets at its end; a negative number none at the beginning of all."""
     last = len(factors) - 1
-    return "·".join(
+    sign = " · " if isinstance(factors[0], Derivative) else "·"
+    return sign.join(
         text(factor)
-        if (isinstance(factor, Sum) and i == last) or (isinstance(factor, Number) and i == 0)
+        if (isinstance(factor, Sum) and i == last) or (isinstance(factor, Number) and i == 0 and first)
         else _within(factor, DIVIDE)
         for i, factor in enumerate(factors)
     )

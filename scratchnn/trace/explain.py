@@ -1,0 +1,198 @@
+"""`explain`: the derivation sheet of one number of a step."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .blanks import with_blanks
+from .chain import chain_rule
+from .checking import checks_of_gradient, checks_of_loss
+from .derive import Derivation
+from .origins import Index, Origins, entry_name
+from .sheet import Line, Sheet
+from .steps import Step
+
+if TYPE_CHECKING:
+    from .trace import Trace
+
+__all__ = ["explain"]
+
+
+def explain(
+    trace: Trace,
+    name: str,
+    index: Any = None,
+    *,
+    sample: int | None = None,
+    blanks: int | str | Sequence[str] = 0,
+    seed: int = 0,
+) -> Sheet:
+    """How one number of the step came to be, from the loss down to it, every factor with its origin.
+
+    Args:
+        name: a parameter, "0.weight"; "x" for an entry of the input; "loss" for the loss itself.
+        index: of the entry: (3, 1). None for a single number.
+        sample: whose numbers are followed where samples are summed; None takes the one that counts most.
+        blanks: leave so many intermediate values out, for an exercise; or those with these names, as the
+            sheet writes them: "1.dx[2,3]". The answers are in `Sheet.answers`.
+        seed: which ones, when a number of blanks is given.
+    Raises:
+        KeyError: there is no such name, or no such blank. IndexError: no such entry or sample.
+        ValueError: a parameter that got no gradient; more blanks than there are values.
+        TypeError: an index that is no tuple of integers.
+    """
+    origins = Origins(trace)
+    if name == "loss" and name not in trace.parameters:
+        sheet = _of_loss(trace, origins, index, sample)
+    else:
+        sheet = _of_gradient(trace, origins, name, index, sample)
+    return with_blanks(sheet, blanks, seed)
+
+
+def _of_loss(trace: Trace, origins: Origins, index: Any, sample: int | None) -> Sheet:
+    step = trace["loss"].forward
+    loss = step.outputs["loss"]
+    place = _entry("loss", index, loss.shape)
+    derivation = Derivation(trace, origins, _checked_sample(trace, sample))
+    derivation.derive(origins.of_output(step, "loss"), place)
+    value = float(loss[place])
+    title = entry_name("", "loss", place)
+    unit = _unit(loss.dtype, derivation.magnitude or abs(value))
+    return Sheet(
+        title,
+        f"{step.module}, {_batch(trace)}: what the step is to make smaller.",
+        value,
+        None,
+        _heading(trace, derivation),
+        derivation.lines,
+        checks_of_loss(trace, place, value, unit),
+    )
+
+
+def _of_gradient(trace: Trace, origins: Origins, name: str, index: Any, sample: int | None) -> Sheet:
+    uses, array = _uses(trace, origins, name)
+    place = _entry(name, index, array.shape)
+    sources = [origins.of_output(step, f"d{argument}") for step, argument in uses]
+    values = [float(step.outputs[f"d{argument}"][place]) for step, argument in uses]
+    value = math.fsum(values) if len(values) > 1 else values[0]
+    if name == "x":
+        sample = place[0] if trace.x.ndim > 1 else sample
+    derivation = Derivation(trace, origins, _checked_sample(trace, sample))
+    if len(sources) == 1:
+        derivation.derive(sources[0], place)
+    else:
+        derivation.gradient_of_several(name, sources, place)
+    chain = chain_rule(trace, origins, derivation, name, uses, place)
+    entry = entry_name("", name, place)
+    return Sheet(
+        f"dL/d({entry})",
+        _meaning(trace, name, entry, place, value),
+        value,
+        chain,
+        _heading(trace, derivation),
+        derivation.lines,
+        checks_of_gradient(trace, name, place, value, _unit(array.dtype, _size(chain, derivation, value))),
+    )
+
+
+# What is asked for ------------------------------------------------------------------------------------
+
+
+def _uses(trace: Trace, origins: Origins, name: str) -> tuple[list[tuple[Step, str]], np.ndarray]:
+    """The backward steps that give a gradient to it, with the argument that it is there, and its values."""
+    back = [step for step in trace.steps if step.direction == "backward" and step.path != "loss"]
+    if name in trace.parameters:
+        uses = [
+            (step, argument)
+            for step in back
+            for argument, own in step.parameters.items()
+            if own == name and f"d{argument}" in step.outputs
+        ]
+        if not uses:
+            raise ValueError(f"{name} got no gradient in this step: nothing that leads to the loss uses it")
+        return uses, trace.parameters[name]
+    if name != "x":
+        known = ", ".join(map(repr, [*trace.parameters, "x", "loss"]))
+        raise KeyError(f"no {name!r} to explain; there are {known}")
+    uses = [(step, "x") for step in back if "dx" in step.outputs and _takes_input(trace, origins, step)]
+    outer = [u for u in uses if not any(_inside(u[0].path, other.path) for other, _ in uses)]
+    if not outer:
+        raise ValueError("no operation of this step hands a gradient to x")
+    return outer, trace.x
+
+
+def _takes_input(trace: Trace, origins: Origins, step: Step) -> bool:
+    forward = trace[step.path].forward
+    return origins.of_input(forward, next(iter(forward.inputs), "")).kind == "input"
+
+
+def _inside(path: str, outer: str) -> bool:
+    return path != outer and (not outer or path.startswith(f"{outer}."))
+
+
+def _entry(name: str, index: Any, shape: tuple[int, ...]) -> Index:
+    """The index as a tuple of integers within `shape`."""
+    given = () if index is None else index if isinstance(index, (tuple, list)) else (index,)
+    try:
+        place = tuple(operator.index(i) for i in given)
+    except TypeError as error:
+        raise TypeError(
+            f"explain got index {index!r} of {name}; it needs integers, such as (0, 1)"
+        ) from error
+    if len(place) != len(shape):
+        needed = "no index" if not shape else f"an index of {len(shape)}: {tuple(0 for _ in shape)}"
+        raise IndexError(f"explain got index {index!r} of {name}, which has shape {shape}; it needs {needed}")
+    if any(not -size <= i < size for i, size in zip(place, shape, strict=True)):
+        last = tuple(size - 1 for size in shape)
+        raise IndexError(
+            f"{name} has shape {shape}, so there is no entry {tuple(place)}; the last one is {last}"
+        )
+    return tuple(i % size for i, size in zip(place, shape, strict=True))
+
+
+def _checked_sample(trace: Trace, sample: int | None) -> int | None:
+    if sample is None:
+        return None
+    count = len(trace.x) if trace.x.ndim > 1 else 1
+    if not -count <= operator.index(sample) < count:
+        raise IndexError(f"no sample {sample} in a batch of {count}; they are counted from 0 to {count - 1}")
+    return operator.index(sample) % count
+
+
+# Words and units --------------------------------------------------------------------------------------
+
+
+def _batch(trace: Trace) -> str:
+    count = len(trace.x) if trace.x.ndim > 1 else 1
+    return f"{count:,} {'sample' if count == 1 else 'samples'}"
+
+
+def _heading(trace: Trace, derivation: Derivation) -> str:
+    if not derivation.lines:
+        return ""
+    if derivation.sample is None or derivation.samples == 1:
+        return "Step by step"
+    return f"Step by step, following sample {derivation.sample}"
+
+
+def _meaning(trace: Trace, name: str, entry: str, place: Index, value: float) -> str:
+    now = trace.x[place] if name == "x" else trace.parameters[name][place]
+    effect = "the loss does not change"
+    if value:
+        effect = f"the loss {'rises' if value > 0 else 'falls'} by {abs(value):.4g} per unit"
+    return f"{entry} is {now:.6g}. When it grows, {effect}."
+
+
+def _unit(dtype: Any, size: float) -> float:
+    """One rounding, at the size of the terms that were added up."""
+    smallest = float(np.finfo(dtype).smallest_subnormal)
+    return max(float(np.finfo(dtype).eps) * size, smallest)
+
+
+def _size(chain: Line, derivation: Derivation, value: float) -> float:
+    return derivation.magnitude or abs(value)
