@@ -220,7 +220,7 @@ def explain(
         typer.Option(metavar="NAME[INDEX]", help='Derive this number: "0.weight[3,1]", "x[0,1]", loss.'),
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(help="Whose numbers the diagram shows; without it, the mean.")
+        int | None, typer.Option(help="Whose numbers to follow; without it, the one that counts most.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("step.html"),
 ) -> None:

@@ -201,7 +201,8 @@ def write_page(step: Trace, entries: Sequence[str], sample: int | None, out: Pat
 
     Args:
         entries: "0.weight[3,1]", "x[0,1]" or "loss"; with none, the weight that has the largest gradient.
-        sample: whose numbers the diagram shows; None for the mean over the batch.
+        sample: whose numbers the diagram shows, None for the mean over the batch; and whose a derivation
+            follows, None for the one that counts most.
     Raises:
         ExplainError: an entry or a sample that does not exist. OSError: from the disk.
     """
@@ -210,7 +211,7 @@ def write_page(step: Trace, entries: Sequence[str], sample: int | None, out: Pat
         raise ExplainError(f"got --sample {sample}; the batch has {samples:,} samples: 0 to {samples - 1}")
     places = [_entry(entry) for entry in entries] or [_steepest(step)]
     try:
-        sheets = [step.explain(name, index) for name, index in places]
+        sheets = [step.explain(name, index, sample=sample) for name, index in places]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ExplainError(str(error.args[0] if error.args else error)) from error
     step.save(out, sheets=sheets, sample=sample)

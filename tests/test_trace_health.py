@@ -80,8 +80,7 @@ def test_a_few_samples_say_little_about_death() -> None:
         findings = trace(half_dead(10), x_of(rows), None, np.ones((rows, 1))).findings
         samples = "the one sample" if rows == 1 else "all 64 samples"
         assert findings[0] == (
-            f"1 (ReLU): all 10 units are zero for {samples}; no gradient passes, and nothing before it "
-            "learns."
+            f"1 (ReLU): all 10 units are zero for {samples}; no gradient passes through it."
         )
         assert any("0 (Linear): the gradient of 0.weight and 0.bias is exactly 0" in f for f in findings)
 

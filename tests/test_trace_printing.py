@@ -170,3 +170,10 @@ def test_nan_and_infinity_are_printed() -> None:
 def test_one_line_for_the_prompt() -> None:
     assert repr(step()).startswith("<Trace: one step of Sequential with BCELoss, 64 samples, loss 0.")
     assert "\n" not in repr(step())
+
+
+def test_an_input_is_named_by_where_it_came_from() -> None:
+    """Also where the step just before is another: the input of a residual block, and its upstream."""
+    text = " ".join(str(step(traced.residual)).split())
+    assert "1 Residual() (5, 4) -> (5, 4) computed by Residual.forward x y of 0 (Linear) y (5, 4)" in text
+    assert "1 Residual() (5, 4) <- (5, 4) computed by Residual.backward dy dx of 2 (Linear) dx (5, 4)" in text

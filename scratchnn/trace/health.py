@@ -189,8 +189,8 @@ def _dead(health: list[LayerHealth]) -> Iterator[str]:
         samples = "the one sample" if layer.samples == 1 else f"all {layer.samples} samples"
         if layer.dead == layer.units:
             yield (
-                f"{layer.label}: all {_units(layer.units)} are zero for {samples}; no gradient passes, and "
-                "nothing before it learns."
+                f"{layer.label}: all {_units(layer.units)} are zero for {samples}; no gradient passes "
+                "through it."
             )
         elif layer.samples >= ENOUGH_SAMPLES:
             are, they, receive = ("is", "it", "receives") if layer.dead == 1 else ("are", "they", "receive")

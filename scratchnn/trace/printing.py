@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -82,13 +82,11 @@ def _lines(trace: Trace, width: int) -> Iterator[Line]:
     for direction in ("forward", "backward"):
         yield []
         yield [(direction.capitalize(), HEADING)]
-        before: Step | None = None
-        for step in trace.steps:
-            if step.direction == direction:
-                block = list(_step(step, before, width))
-                shortened |= any(DOTS in text for line in block for text, _ in line)
-                yield from block
-                before = step
+        steps = [step for step in trace.steps if step.direction == direction]
+        for i, step in enumerate(steps):
+            block = list(_step(step, steps[:i], width))
+            shortened |= any(DOTS in text for line in block for text, _ in line)
+            yield from block
     yield []
     yield [("Layers", HEADING)]
     yield from _table(_layer_rows(trace.layers), width)
@@ -113,7 +111,7 @@ def _lines(trace: Trace, width: int) -> Iterator[Line]:
 # One step ----------------------------------------------------------------------------------------------
 
 
-def _step(step: Step, before: Step | None, width: int) -> Iterator[Line]:
+def _step(step: Step, before: Sequence[Step], width: int) -> Iterator[Line]:
     arrow = " <- " if step.direction == "backward" else " -> "
     flow = _flow(step, arrow)
     yield [
@@ -125,7 +123,7 @@ def _step(step: Step, before: Step | None, width: int) -> Iterator[Line]:
     for formula in _formulas(step):
         yield from _wrapped(formula, INSIDE, width, FORMULA)
     if not step.op:
-        yield from _wrapped(f"computed by {step.module}.{step.direction}", INSIDE, width, QUIET)
+        yield from _wrapped(f"computed by {step.kind}.{step.direction}", INSIDE, width, QUIET)
     shown = _inputs(step, before) | step.outputs
     arrays = {name: value for name, value in shown.items() if value is not None}
     shapes = {name: str(np.shape(value)) if np.ndim(value) else "" for name, value in arrays.items()}
@@ -159,23 +157,24 @@ def _flow(step: Step, arrow: str) -> str:
     return arrow.join(str(shape) for shape in pair)
 
 
-def _inputs(step: Step, before: Step | None) -> dict[str, Any]:
-    """What went in: in the backward only from above, and by its name where it was printed just before."""
+def _inputs(step: Step, before: Sequence[Step]) -> dict[str, Any]:
+    """What went in, of the backward only from above; by name where it is the output of a step before."""
     upstream = ("dy", "dloss")
     shown = {k: v for k, v in step.inputs.items() if step.direction == "forward" or k in upstream}
-    known = {} if before is None else {f"{n} of {before.label}": v for n, v in before.outputs.items()}
-    return {name: _source(value, known) or value for name, value in shown.items()}
+    return {k: v if k in step.parameters else _source(v, before) or v for k, v in shown.items()}
 
 
-def _source(value: Any, known: dict[str, Array]) -> str:
-    if not isinstance(value, np.ndarray):
+def _source(value: Any, before: Sequence[Step]) -> str:
+    """ "y of 0 (Linear)" for an array that is the output of one of these steps, the last of them first."""
+    if not isinstance(value, np.ndarray) or value.ndim == 0:
         return ""
-    same = (
-        name
-        for name, other in known.items()
-        if value.shape == other.shape and np.array_equal(value, other, equal_nan=value.dtype.kind == "f")
-    )
-    return next(same, "")
+    for step in reversed(before):
+        for name, output in step.outputs.items():
+            if output.shape == value.shape and np.array_equal(
+                output, value, equal_nan=value.dtype.kind == "f"
+            ):
+                return f"{name} of {step.label}"
+    return ""
 
 
 # Values ------------------------------------------------------------------------------------------------

@@ -49,10 +49,14 @@ class Step:
     parameters: dict[str, str] = field(default_factory=dict)
 
     @property
+    def kind(self) -> str:
+        """The class of the module: "Linear"."""
+        return self.module.partition("(")[0]
+
+    @property
     def label(self) -> str:
         """Where and what: "0 (Linear)"."""
-        kind = self.module.partition("(")[0]
-        return f"{self.path} ({kind})" if self.path else kind
+        return f"{self.path} ({self.kind})" if self.path else self.kind
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

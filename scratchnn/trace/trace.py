@@ -76,11 +76,35 @@ class Trace:
             raise KeyError(f"no step at {path!r}; there are {', '.join(map(repr, self.paths))}")
         return Pair(forward[0], backward[0] if backward else None)
 
-    def explain(self, name: str, index: Any = None, *, blanks: Any = 0, seed: int = 0) -> Sheet:
-        """The derivation of one number; see `scratchnn.trace.explain.explain`."""
+    def explain(
+        self,
+        name: str,
+        index: Any = None,
+        *,
+        sample: int | None = None,
+        blanks: int | str | Sequence[str] = 0,
+        seed: int = 0,
+    ) -> Sheet:
+        """How one number of the step came to be, from the loss down to it, every factor with its origin.
+
+        The chain rule three times, in symbols, in numbers and as a value, and under it the same number by
+        complex step and by PyTorch.
+
+        Args:
+            name: a parameter, "0.weight"; "x" for an entry of the input; "loss" for the loss itself.
+            index: of the entry: (3, 1). None for a single number.
+            sample: whose numbers are followed where samples are summed; None takes the one that counts most.
+            blanks: leave so many intermediate values out, for an exercise; or those with these names, as
+                the sheet writes them: "1.dx[2,3]". The answers are in `Sheet.answers`.
+            seed: which ones, when a number of blanks is given.
+        Raises:
+            KeyError: there is no such name, or no such blank. IndexError: no such entry or sample.
+            ValueError: a parameter that got no gradient; more blanks than there are values.
+            TypeError: an index that is no tuple of integers.
+        """
         from .explain import explain
 
-        return explain(self, name, index, blanks=blanks, seed=seed)
+        return explain(self, name, index, sample=sample, blanks=blanks, seed=seed)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, texts and numbers, as for JSON."""
