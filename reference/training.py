@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +18,10 @@ from scratchnn.data import DataLoader
 from scratchnn.layers import Dropout, Module
 from scratchnn.losses import Loss
 from scratchnn.optim import Optimizer
+from scratchnn.recording import Recording
 from scratchnn.train.door import at_the_door
 
+from .recorded import TorchRecorder
 from .streams import Streams, torch_stream
 from .twin import model_dtype, to_tensor, torch_device, twin, twin_loss, twin_optimizer
 
@@ -80,6 +82,7 @@ def fit(
     torch_model: torch.nn.Module | None = None,
     validation: Any = None,
     checkpoints: Sequence[int] = (),
+    recording: Recording | None = None,
 ) -> TorchRun:
     """Train by PyTorch what `scratchnn.fit` would train, from the same state of everything.
 
@@ -95,6 +98,7 @@ def fit(
         validation: as given to `scratchnn.fit`; nothing is evaluated, but a DataLoader here draws from the
             default generator at every epoch, on both sides.
         checkpoints: epochs after which the parameters are recorded (the last one always is).
+        recording: keeps the steps of PyTorch's run, for `snn.compare_runs`.
     Raises:
         TypeError, ValueError: as `twin`, `twin_loss`, `twin_optimizer`; a device that is not there;
             Dropout on CUDA, whose masks are another stream's.
@@ -104,7 +108,12 @@ def fit(
     rehearsal = Rehearsal(
         model, loss_fn, optimizer, loader, Streams.of(loader), torch_model, place, validation
     )
-    return rehearsal.run(epochs, checkpoints)
+    if recording is None:
+        return rehearsal.run(epochs, checkpoints)
+    with TorchRecorder(recording, rehearsal, (model, loss_fn, optimizer, loader), epochs) as recorder:
+        run = rehearsal.run(epochs, checkpoints, recorder.after_step)
+        recorder.end(run.batches)
+        return run
 
 
 class Rehearsal:
@@ -153,15 +162,22 @@ class Rehearsal:
         for _ in self.validation:
             pass
 
-    def run(self, epochs: int, checkpoints: Sequence[int] = ()) -> TorchRun:
-        """All epochs; the clock stands still while parameters are recorded."""
+    def run(
+        self,
+        epochs: int,
+        checkpoints: Sequence[int] = (),
+        after_step: Callable[[torch.Tensor], None] = lambda loss: None,
+    ) -> TorchRun:
+        """All epochs; the clock stands still while the parameters of an epoch are recorded."""
         losses: list[torch.Tensor] = []
         parameters = {0: snapshot(self.model)}
         seconds = 0.0
         with self.at_start():
             for epoch in range(1, epochs + 1):
                 start = time.perf_counter()
-                losses.extend(self.step(x, target) for x, target in self.epoch())
+                for x, target in self.epoch():
+                    losses.append(self.step(x, target))
+                    after_step(losses[-1])
                 if self.device.type == "cuda":
                     torch.cuda.synchronize(self.device)
                 seconds += time.perf_counter() - start

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from . import files, plots, studies
     from .estimators import MLPClassifier, MLPRegressor
     from .files import export_onnx, load, save, to_python, to_torch
+    from .recording import Recording, compare_runs
 
 __version__ = "0.1.0"
 
@@ -107,6 +108,7 @@ __all__ = [
     "Optimizer",
     "Parameter",
     "ReLU",
+    "Recording",
     "ReduceLROnPlateau",
     "Sequential",
     "Sigmoid",
@@ -119,6 +121,7 @@ __all__ = [
     "Trace",
     "clip_grad_norm_",
     "clip_grad_value_",
+    "compare_runs",
     "default_generator",
     "diagnose",
     "export_onnx",
@@ -150,6 +153,8 @@ __all__ = [
 _LAZY = {
     "MLPClassifier": ".estimators",
     "MLPRegressor": ".estimators",
+    "Recording": ".recording",
+    "compare_runs": ".recording",
     "export_onnx": ".files",
     "files": ".files",
     "load": ".files",

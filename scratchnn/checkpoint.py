@@ -27,7 +27,7 @@ from .train.regime import Regime
 if TYPE_CHECKING:
     from .train.fit import FitState
 
-__all__ = ["Checkpoint", "Keeper"]
+__all__ = ["Checkpoint", "Keeper", "generators_of", "refuse_strangers"]
 
 KIND = "checkpoint"
 SECONDS = 30.0
@@ -68,6 +68,22 @@ class Checkpoint:
         )
 
 
+def generators_of(batches: Any, held_out: Any) -> list[Generator]:
+    """What a run draws from: the default generator, and those of its loaders."""
+    loaders = [source for source in (batches, held_out) if isinstance(source, DataLoader)]
+    return [default_generator, *(loader.generator for loader in loaders if loader.generator is not None)]
+
+
+def refuse_strangers(what: str, state: FitState) -> None:
+    """Raise ValueError where the optimizer moves parameters that the model has not."""
+    own = {id(p) for p in state.model.parameters()}
+    if any(id(p) not in own for group in state.optimizer.param_groups for p in group["params"]):
+        raise ValueError(
+            f"fit got a {what} and an optimizer with parameters that are not the model's; "
+            "they would not be kept"
+        )
+
+
 class Keeper:
     """Writes one run's checkpoints, and takes the run back to the last one.
 
@@ -88,16 +104,8 @@ class Keeper:
         self.remembering: list[Any] = [
             c for c in callbacks if hasattr(c, "state_dict") and hasattr(c, "load_state_dict")
         ]
-        self.generators: list[Generator] = [default_generator]
-        for source in (batches, held_out):
-            if isinstance(source, DataLoader) and source.generator is not None:
-                self.generators.append(source.generator)
-        own = {id(p) for p in state.model.parameters()}
-        if any(id(p) not in own for group in state.optimizer.param_groups for p in group["params"]):
-            raise ValueError(
-                "fit got a checkpoint and an optimizer with parameters that are not the model's; "
-                "they would not be kept"
-            )
+        self.generators = generators_of(batches, held_out)
+        refuse_strangers("checkpoint", state)
         self.run = self._description(batches)
         self.written_epoch, self.written_at = -1, -math.inf
 

@@ -65,7 +65,12 @@ class Generator:
     """A stream of random words with `torch.Generator`'s names, seeds and state.
 
     A new one has the seed 67280421310721, as in torch. Source: https://docs.pytorch.org/docs/stable/generated/torch.Generator.html
+
+    Attributes:
+        drawn: words drawn since it was made, whatever its seeds; what lies between two moments of a stream.
     """
+
+    drawn = 0
 
     def __init__(self) -> None:
         self._engine = np.random.MT19937(0)
@@ -104,7 +109,15 @@ class Generator:
         """(n,) uint64: the next `n` raw 32-bit words of the stream."""
         if n:
             self._unused = False
+        self.drawn += n
         return np.asarray(self._engine.random_raw(n))
+
+    def skip(self, n: int) -> None:
+        """Draw `n` words for nobody."""
+        if n:
+            self._unused = False
+        self.drawn += n
+        self._engine.random_raw(n, output=False)
 
     def words64(self, n: int) -> Array:
         """(n,) uint64: the next `n` 64-bit draws, two words each, the high half first."""

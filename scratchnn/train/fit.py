@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -33,6 +34,7 @@ from .regime import Regime, regime_of
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint, Keeper
+    from ..recording import Recording
 
 __all__ = ["Callback", "DivergenceError", "FitState", "fit", "run_epochs"]
 
@@ -81,7 +83,7 @@ def fit(
     validation: Any = None,
     metrics: Sequence[Metric] = (),
     engine: str = "auto",
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback | Recording] = (),
     progress: bool = True,
     scheduler: Schedule | Sequence[Schedule] | None = None,
     clip_grad_norm: float | None = None,
@@ -104,7 +106,7 @@ def fit(
             its step; or functions (prediction, target) -> float, averaged over samples.
         engine: "numpy", "numba" (compiled; LoweringError where the model cannot be), or "auto".
         callbacks: functions called with a FitState after each epoch; their method `finish`, where they
-            have one, at the end.
+            have one, at the end. Or a `Recording`, which keeps steps as the engine makes them.
         progress: show a bar, if the output is a terminal.
         scheduler: a schedule of `optimizer`, or a list of them: stepped after every epoch and its
             validation, before the callbacks; OneCycleLR after every batch (as any whose `every` is set to
@@ -124,7 +126,8 @@ def fit(
     Warns:
         RuntimeWarning: a later checkpoint could not be written (a full disk); the last one is still whole.
     """
-    check_arguments(model, loss_fn, optimizer, epochs, engine, callbacks)
+    recording, others = _apart(callbacks)
+    check_arguments(model, loss_fn, optimizer, epochs, engine, others)
     dtype = next(iter(model.parameters())).dtype
     batches = at_the_door(data, loss_fn, dtype, "data")
     held_out = None if validation is None else at_the_door(validation, loss_fn, dtype, "validation")
@@ -146,13 +149,31 @@ def fit(
             from ..checkpoint import Checkpoint, Keeper
 
             where = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-            keeper = Keeper(where, state, regime, callbacks, batches, held_out)
+            keeper = Keeper(where, state, regime, others, batches, held_out)
             keeper.begin()
-        with progress_bar(progress, state) as show, np.errstate(all="ignore"):
-            run_epochs(runner, state, held_out, named, callbacks, show, regime, keeper)
+        with ExitStack() as stack:
+            if recording is not None:
+                made_by = recording._begin(state, regime, batches, held_out, named)
+                runner.recorder = stack.enter_context(made_by)
+            show = stack.enter_context(progress_bar(progress, state))
+            stack.enter_context(np.errstate(all="ignore"))
+            run_epochs(runner, state, held_out, named, others, show, regime, keeper)
     finally:
         model.train(was_training)
     return state.history
+
+
+def _apart(callbacks: Any) -> tuple[Recording | None, Any]:
+    """The recording among the callbacks, and the others."""
+    if not isinstance(callbacks, (list, tuple)) or not callbacks:
+        return None, callbacks
+    from ..recording import Recording
+
+    found = [callback for callback in callbacks if isinstance(callback, Recording)]
+    if len(found) > 1:
+        raise ValueError(f"fit got {len(found)} recordings; it makes one, give that of the smaller `every`")
+    others = [callback for callback in callbacks if not isinstance(callback, Recording)]
+    return (found[0] if found else None), others
 
 
 def run_epochs(
@@ -173,8 +194,11 @@ def run_epochs(
     while state.epoch < state.epochs and not state.stop:
         started = time.perf_counter()
         ahead = 1 if watched else state.epochs - state.epoch
+        skipped = 0 if runner.middle is None else len(runner.middle.losses)
         block = runner.run(ahead if keeper is None else min(ahead, keeper.epochs_ahead()))
         history.seconds += time.perf_counter() - started
+        if runner.recorder is not None:
+            runner.recorder.end_block(block, skipped)
         _record(block, state)
         if held_out is not None:
             loss, values = evaluate(state.model, state.loss_fn, held_out, metrics)
@@ -190,9 +214,13 @@ def run_epochs(
     # A last step can leave NaN behind that no loss has shown yet.
     if history.steps and not all(np.isfinite(p.data).all() for p in state.model.parameters()):
         runner.undo()
+        if runner.recorder is not None:
+            runner.recorder.undo()
         raise _divergence(state, "a parameter is not finite after the last step", state.epoch, history.steps)
     if keeper is not None:
         keeper.finish()
+    if runner.recorder is not None:
+        runner.recorder.end()
     for callback in callbacks:
         if hasattr(callback, "finish"):
             callback.finish(state)

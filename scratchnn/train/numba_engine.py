@@ -9,14 +9,15 @@ import numpy as np
 from ..checks import Array
 from ..data import DataLoader, TensorDataset
 from ..engine.plan import LoweringError, Rule
+from ..engine.record import GRADIENT, STATE, VALUE, Record
 from ..engine.run import Diverged, NoProbability, Run, Tell, silent
-from ..layers import Module
+from ..layers import Module, Parameter
 from ..losses import Loss
 from ..lowering import lower, read_groups, read_numbers
 from ..optim import Optimizer
 from ..random import Generator, default_generator, rand
 from .door import _Accuracy
-from .numpy_engine import Batches, Block, Metrics, NumpyEngine
+from .numpy_engine import Batches, Block, Metrics, Middle, NumpyEngine, Recorder
 from .regime import Regime
 
 __all__ = ["LoweringError", "NumbaEngine", "source"]
@@ -25,6 +26,7 @@ CALL_SECONDS = 0.25  # one compiled call: what Ctrl-C waits for at most
 BLOCK_SECONDS = 0.5  # one `run`: how often progress is shown
 ORDER_BYTES = 2**24  # orders drawn ahead
 DRAW_BYTES = 2**23  # dropout's draws for one call
+WORDS_A_DRAW = 2  # of a generator, for a float64
 RATES = 7  # hyperparameters of a group, at most
 Kept: TypeAlias = "tuple[list[dict[str, Any]], list[dict[str, Any]]]"
 STATE_NAMES = {
@@ -80,29 +82,43 @@ class NumbaEngine:
             self.compile_seconds += compile_now()
         if self.engine.draws and self.loader is not None and self.loader.generator is generator:
             raise LoweringError("a DataLoader and a Dropout that draw from one generator in turns")
+        self.recorder: Recorder | None = None
+        self.middle: Middle | None = None
+        self.record: Record | None = None
         # The textbook's loop, for the error that it raises where the engine stops short.
         bounds = Regime(max_norm=self.regime.max_norm, max_value=self.regime.max_value)
         self.by_hand = NumpyEngine(model, loss_fn, optimizer, batches, metrics, bounds)
 
     def run(self, epochs: int) -> Block:
         """As many epochs as fit into half a second, at least one."""
-        engine = self.engine
-        epochs = min(epochs, self._epochs_ahead())
+        engine, middle, self.middle = self.engine, self.middle, None
+        skipped = 0 if middle is None else len(middle.losses)
+        epochs = min(epochs, 1 if skipped else self._epochs_ahead())
         steps = epochs * engine.steps_an_epoch
         losses = np.zeros(steps, engine.plan.dtype)
         decided = np.zeros((steps if self.names else 0, 2))
+        drawn = self.generator.drawn
+        if self.recorder is not None:
+            self.recorder.begin_block(skipped)
         order = self._orders(epochs)
+        words = (self.generator.drawn - drawn) // epochs  # of the default generator, for an epoch's order
+        if middle is not None:
+            losses[:skipped] = middle.losses
+            self.generator.skip(middle.words - words)
         self._load()
-        before = self._foresee(epochs)
+        before = self._foresee(epochs, skipped)
         diverged = None
-        step = 0
+        step, counted = skipped, 0 if self.recorder is None else self.recorder.made - skipped
         try:
             while step < steps:
+                self._ask(counted)
                 here = min(step + self._steps_at_once(), steps)
                 engine.advance(step, here, order, self._draws(step, here), losses, decided)
+                self._hand_over(step, here, skipped, words)
                 step = here
         except Diverged as stop:
             diverged = stop.step
+            self._hand_over(step, diverged, skipped, words)
         except NoProbability:
             pass
         finally:
@@ -110,7 +126,7 @@ class NumbaEngine:
         if step < steps and diverged is None:
             self._raise_by_hand()
         if diverged is not None and before is not None:
-            self._reschedule(before, diverged)
+            self._reschedule(before, skipped, diverged)
         return self._block(losses, decided, epochs, diverged)
 
     def undo(self) -> None:
@@ -150,7 +166,39 @@ class NumbaEngine:
         steps = int(CALL_SECONDS / engine.seconds_a_step)
         if engine.draws:
             steps = min(steps, DRAW_BYTES // (8 * engine.draws * engine.batch))
+        if self.record is not None:
+            steps = min(steps, self.record.steps_at_once)
         return max(1, steps)
+
+    # ---- the record -------------------------------------------------------------------------------
+
+    def _ask(self, counted: int) -> None:
+        """Let the next call record. counted: steps before this block's first, as the recorder counts."""
+        if self.recorder is not None:
+            self.record = self.record or Record(self.engine)
+            self.record.ask(self.recorder.every, counted)
+
+    def _hand_over(self, first: int, last: int, skipped: int, words: int) -> None:
+        """Give the recorder what the call from `first` on has recorded."""
+        record, engine, plan = self.record, self.engine, self.engine.plan
+        if self.recorder is None or record is None:
+            return
+        numbers, rows = record.taken(first, last)
+        made = numbers - record.before  # of this block
+        tensors: dict[Any, Array] = {}
+        for position, (parameter, values) in self._moved().items():
+            tensors["parameter", parameter, ""] = record.view(rows, position, VALUE)
+            tensors["gradient", parameter, ""] = record.view(rows, position, GRADIENT)
+            if plan.rule != Rule.SGD:
+                steps = engine.made_before[position] + made - skipped
+                tensors["state", parameter, "step"] = steps.astype(np.float32)
+            for slot, name in self._slots(values):
+                tensors["state", parameter, name] = record.view(rows, position, STATE + slot)
+        epochs = (made - 1) // engine.steps_an_epoch + 1
+        within = made - (epochs - 1) * engine.steps_an_epoch
+        samples = (epochs - 1) * engine.rows + np.minimum(within * engine.batch, engine.rows)
+        drawn = epochs * words + samples * (engine.draws * WORDS_A_DRAW)
+        self.recorder.take(last - first, numbers, tensors, drawn)
 
     # ---- randomness -------------------------------------------------------------------------------
 
@@ -181,10 +229,11 @@ class NumbaEngine:
 
     # ---- schedules --------------------------------------------------------------------------------
 
-    def _foresee(self, epochs: int) -> Kept | None:
+    def _foresee(self, epochs: int, skipped: int) -> Kept | None:
         """Step the schedules as the run to come will, and give the engine what they set for every step.
 
-        After the last epoch it is `fit` that steps those that go by epochs.
+        The first `skipped` steps are made, and the schedules stand after them. After the last epoch it is
+        `fit` that steps those that go by epochs.
 
         Returns:
             what the schedules and the optimizer's groups were before; None where nothing changes.
@@ -198,9 +247,10 @@ class NumbaEngine:
         for epoch in range(epochs):
             if epoch:
                 regime.after_epoch()
-            for _ in range(a_epoch if regime.by_batch else 1):
+            for step in range(a_epoch if regime.by_batch else 1):
                 foreseen.append([read_numbers(rule, group) for group in groups])
-                regime.after_batch()
+                if epoch or step >= skipped:
+                    regime.after_batch()
         numbers = np.array(foreseen)
         rates = np.zeros((len(foreseen), len(groups), RATES))
         rates[:, :, : numbers.shape[2]] = numbers
@@ -211,14 +261,14 @@ class NumbaEngine:
         groups = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
         return groups, [schedule.state_dict() for schedule in self.regime.schedules()]
 
-    def _reschedule(self, before: Kept, steps: int) -> None:
-        """Schedules and groups as they are after so many steps."""
+    def _reschedule(self, before: Kept, skipped: int, steps: int) -> None:
+        """Schedules and groups as they are after so many steps; those skipped are in `before`."""
         groups, states = before
         for group, kept in zip(self.optimizer.param_groups, groups, strict=True):
             group.update(kept)
         for schedule, state in zip(self.regime.schedules(), states, strict=True):
             schedule.load_state_dict(state)
-        for step in range(1, steps + 1):
+        for step in range(skipped + 1, steps + 1):
             self.regime.after_batch()
             if step % self.engine.steps_an_epoch == 0:
                 self.regime.after_epoch()
@@ -243,27 +293,34 @@ class NumbaEngine:
     def _store(self) -> None:
         """Leave parameters, gradients and state where the textbook's loop leaves them."""
         engine, plan = self.engine, self.engine.plan
-        moved = {p: group.numbers for group in plan.groups for p in group.parameters}
-        for position, parameter in enumerate(self.parameters):
-            if position not in moved:
-                continue
+        for position, (parameter, numbers) in self._moved().items():
             parameter.data[...] = engine.view(engine.parameters, position)
             if engine.made:
                 parameter.grad = engine.view(engine.gradients, position).copy()
             steps = engine.made_before[position] + engine.made
-            numbers, entries = moved[position], self.optimizer.state[parameter]
+            entries = self.optimizer.state[parameter]
             if steps == 0:
                 self.optimizer.state.pop(parameter)  # undone, down to the start
             elif plan.rule == Rule.SGD:
-                if numbers[1] != 0:
-                    _keep(entries, "momentum_buffer", engine.view(engine.state, position))
-                elif not entries:
+                if not self._slots(numbers) and not entries:
                     self.optimizer.state.pop(parameter)
             else:
                 entries["step"] = np.array(steps, np.float32)
-                amsgrad = numbers[5] != 0
-                for slot, name in enumerate(STATE_NAMES[plan.rule][: 3 if amsgrad else 2]):
+            if steps:
+                for slot, name in self._slots(numbers):
                     _keep(entries, name, engine.view(engine.state, position, slot))
+
+    def _moved(self) -> dict[int, tuple[Parameter, list[float]]]:
+        """The parameters that the optimizer has, by position, with their hyperparameters."""
+        numbers = {p: group.numbers for group in self.engine.plan.groups for p in group.parameters}
+        return {i: (p, numbers[i]) for i, p in enumerate(self.parameters) if i in numbers}
+
+    def _slots(self, numbers: list[float]) -> list[tuple[int, str]]:
+        """The slots of state that a parameter with these hyperparameters uses, with their names."""
+        names = STATE_NAMES[self.engine.plan.rule]
+        if self.engine.plan.rule == Rule.SGD:
+            return list(enumerate(names)) if numbers[1] != 0 else []
+        return list(enumerate(names if numbers[5] != 0 else names[:2]))
 
     def _raise_by_hand(self) -> None:
         self.by_hand.run(1)

@@ -13,9 +13,10 @@ from ..checks import Array
 from ..layers import Module
 from ..losses import Loss
 from ..optim import Optimizer
+from ..random import default_generator
 from .regime import Regime
 
-__all__ = ["Batches", "Block", "Engine", "Metrics", "NumpyEngine", "evaluate"]
+__all__ = ["Batches", "Block", "Engine", "Metrics", "Middle", "NumpyEngine", "Recorder", "evaluate"]
 
 Batches: TypeAlias = "Iterable[tuple[Array, Array]]"
 Metrics: TypeAlias = "dict[str, Callable[[Array, Array], float]]"
@@ -39,10 +40,67 @@ class Block:
     diverged: int | None = None
 
 
+@dataclass(frozen=True)
+class Middle:
+    """Where a run begins that begins in the middle of an epoch.
+
+    Attributes:
+        losses: of the epoch's steps that are made already.
+        words: drawn from the default generator since the epoch began.
+    """
+
+    losses: Array
+    words: int
+
+
+class Recorder(Protocol):
+    """What an engine tells of a run that is recorded.
+
+    Attributes:
+        every: wanted is each step whose number is a multiple of this; it may grow from call to call.
+        made: steps that a recording counts up to now.
+    """
+
+    made: int
+
+    @property
+    def every(self) -> int: ...
+
+    def begin_block(self, skipped: int) -> None:
+        """Epochs begin, and nothing is drawn for them yet; of the first so many steps were made before."""
+
+    def after_step(self) -> None:
+        """Model and optimizer hold what a step has left there."""
+
+    def take(self, made: int, numbers: Array, tensors: dict[Any, Array], words: Array) -> None:
+        """So many more steps are made, in one call, and those `numbers` recorded.
+
+        Args:
+            tensors: (n, *shape) each; by ("parameter", Parameter, ""), ("gradient", Parameter, "") and
+                ("state", Parameter, name of the entry).
+            words: (n,) drawn from the default generator since the block began.
+        """
+
+    def end_block(self, block: Block, skipped: int) -> None:
+        """The block is made; where it diverged, the last step is undone."""
+
+    def undo(self) -> None:
+        """The last step is undone."""
+
+    def end(self) -> None:
+        """The run is through; model and optimizer hold its end."""
+
+
 class Engine(Protocol):
-    """One reading of the loop."""
+    """One reading of the loop.
+
+    Attributes:
+        recorder: is told of the steps, if there is one. middle: where to begin; None at an epoch's start.
+    """
 
     compile_seconds: float
+    recorder: Recorder | None
+    middle: Middle | None
 
     def run(self, epochs: int) -> Block:
         """Train up to `epochs` epochs, at least one, and leave the result in model and optimizer.
@@ -71,6 +129,8 @@ class NumpyEngine:
         self.regime = regime or Regime()
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
         self.batches, self.metrics = batches, metrics
+        self.recorder: Recorder | None = None
+        self.middle: Middle | None = None
         # What model and optimizer held at the last finite loss.
         self.last_good: _Held | None = None
 
@@ -80,12 +140,24 @@ class NumpyEngine:
         samples: list[int] = []
         measured: dict[str, list[float]] = {name: [] for name in self.metrics}
         diverged = None
+        recorder, middle, self.middle = self.recorder, self.middle, None
+        skipped = 0 if middle is None else len(middle.losses)
+        if recorder is not None:
+            recorder.begin_block(skipped)
+        drawn = default_generator.drawn
         for x, target in self.batches:
+            samples.append(len(x))
+            if middle is not None and len(losses) < skipped:
+                for values in measured.values():
+                    values.append(math.nan)
+                losses.append(middle.losses[len(losses)])
+                if len(losses) == skipped:  # what the loader has drawn, it has drawn again
+                    default_generator.skip(middle.words - (default_generator.drawn - drawn))
+                continue
             self.optimizer.zero_grad()
             prediction = self.model(x)
             loss = self.loss_fn(prediction, target)
             losses.append(loss)
-            samples.append(len(x))
             if not np.isfinite(loss):
                 diverged = len(losses) - 1
                 break
@@ -95,6 +167,8 @@ class NumpyEngine:
             self.model.backward(self.loss_fn.backward())
             self.regime.clip(self.optimizer)
             self.optimizer.step()
+            if recorder is not None:
+                recorder.after_step()
             self.regime.after_batch()
         if diverged is None and not losses:
             raise ValueError("fit got data without a single batch")
