@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,13 +13,10 @@ from ..checks import Array
 from ..notation import Add, Derivative, Equation, Expression, Indexed, Multiply, Name, Number, Rest, Sum
 from ..notation.filled import folded_order
 from ..notation.parse import product
-from .derive import Derivation
+from .derive import AGREES, Derivation
 from .origins import Index, Origins, Source
 from .sheet import Factor, Line
 from .steps import Step
-
-if TYPE_CHECKING:
-    from .trace import Trace
 
 __all__ = ["chain_rule"]
 
@@ -82,17 +78,18 @@ class _Slope:
 
 
 def chain_rule(
-    trace: Trace,
     origins: Origins,
     derivation: Derivation,
     name: str,
     uses: list[tuple[Step, str]],
     index: Index,
+    value: float,
 ) -> Line:
     """The line that has the whole chain, for an entry of a parameter or of the input.
 
     Args:
         uses: the backward steps that give it a gradient, and the argument that it is there.
+        value: the gradient, as the step has it.
     """
     entry = Indexed(name.rpartition(".")[2], tuple(map(Number, index)), name.rpartition(".")[0])
     symbols: list[Expression] = []
@@ -107,7 +104,9 @@ def chain_rule(
         families.append(paths)
     left = Derivative(Name("L"), entry)
     right = symbols[0] if len(symbols) == 1 else Add(tuple(symbols))
-    numbers, count, shown, note, value = _numbers(families, derivation.sample)
+    numbers, count, shown, note, total = _numbers(families, derivation.sample)
+    if abs(total - value) > AGREES * max(derivation.magnitude, abs(value)):
+        note = f"The paths add up to {total:.6g}. {note}"
     return Line(
         0,
         0,
@@ -120,6 +119,7 @@ def chain_rule(
         count,
         shown,
         note,
+        "backward",
     )
 
 
@@ -296,12 +296,13 @@ def _numbers(families: list[_Paths], sample: int | None) -> tuple[Expression, in
         paths, i, _ = all_paths[place]
         factors = tuple(Number(*slope.of(i)) for slope in reversed(paths.slopes))
         terms.append(factors[0] if len(factors) == 1 else Multiply(factors))
-    note = ""
+    paths, i, _ = all_paths[best]
+    note = f"Below, the slopes on the path {_place(paths, i)}." if len(values) > 1 else ""
     if len(order) < len(values):
         rest = math.fsum(v for i, v in enumerate(values) if i not in set(order))
         terms.append(Rest(len(values) - len(order), Number(rest)))
         shown = "; ".join(_place(*all_paths[place][:2]) for place in order)
-        note = f"The {len(order)} largest of {len(values)} paths: {shown}."
+        note = f"The {len(order)} largest of {len(values)} paths: {shown}. {note}"
     numbers = terms[0] if len(terms) == 1 else Add(tuple(terms))
     return numbers, len(values), len(order), note, math.fsum(values)
 

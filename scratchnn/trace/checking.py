@@ -80,4 +80,4 @@ def _by_pytorch(trace: Trace, name: str, index: Index, value: float, unit: float
 
 def _in_a_line(error: Exception) -> str:
     text = str(error).partition("\n")[0]
-    return text if len(text) < 100 else text[:97] + "..."
+    return text if len(text) < 100 else text.partition(";")[0][:97]

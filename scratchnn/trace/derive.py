@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..notation import Add, Equation, Expression, Indexed, Number
+from ..checks import Array
+from ..notation import Add, Equation, Expression, Indexed, Number, Sum
 from ..notation.filled import Filled, Leaf, concrete, fill
 from ..notation.scope import ROWS, Scope
 from .calls import scope_of
@@ -27,92 +28,96 @@ AGREES = 1e-3  # between a formula as it is written and the code, which may take
 
 
 class Derivation:
-    """Collects lines, depth first, each entry once.
+    """Collects lines, each entry once: first the way back, depth first, then the forward values it needed.
 
     Attributes:
-        lines: in order, numbered from 1.
         sample: whose terms are followed in sums over samples; the one with the largest term by default.
-        magnitude: the sum of the sizes of the terms of the first line's sum, or the size of its value.
+        magnitude: of the first line's terms, where it is a sum: their sizes added up; else of its value.
     """
 
     def __init__(self, trace: Trace, origins: Origins, sample: int | None) -> None:
-        self.origins, self.sample = origins, sample
+        self.trace, self.origins, self.sample = trace, origins, sample
         self.samples = len(trace.x) if trace.x.ndim > 1 else 1
         self.magnitude = 0.0
         self._lines: list[Line | None] = []
         self._numbers: dict[str, int] = {}
+        self._later: deque[tuple[Source, Index, int]] = deque()
         self._scopes: dict[int, Scope] = {}
 
-    @property
     def lines(self) -> tuple[Line, ...]:
-        return tuple(line for line in self._lines if line is not None)
-
-    def scope(self, step: Step) -> Scope:
-        """The formula of a step, with its arrays."""
-        if step.index not in self._scopes:
-            self._scopes[step.index] = scope_of(step.op, step.inputs)
-        return self._scopes[step.index]
-
-    def gradient_of_several(self, name: str, uses: Sequence[Source], index: Index) -> int:
-        """A parameter or input that is used more than once: its gradients add up."""
-        key = entry_name("", f"{name}.grad", index)
-        symbols = Indexed("grad", tuple(map(Number, index)), name)
-        values = [_output(use, index) for use in uses]
-        return self._sum_line(key, f"the sum over its {len(uses)} uses", symbols, uses, values, index, 0)
-
-    def derive(self, source: Source, index: Index, depth: int = 0) -> int:
-        """The number of the line that derives an entry; 0 where there is none."""
-        if source.kind == "sum":
-            return 0
-        step, index = source.step, source.index(index)
-        if source.kind != "step" or step is None:
-            return 0
-        key = source.key(index)
-        if key in self._numbers or len(self._lines) >= MOST_LINES:
-            return self._numbers.get(key, 0)
-        if step.op:
-            value = float(_output_array(step, source.name)[index])
-            return self._formula_line(step, source.name, index, value, depth)
-        name = source.name
-        parts = self.origins.parts_of(step, name)
-        if parts is None:
-            return 0
-        uses = parts.parts if parts.kind == "sum" else (parts,)
-        symbols = Indexed(name, tuple(map(Number, index)), step.path)
-        values = [_output(use, index, self.origins) for use in uses]
-        where = f"{step.direction} of {step.label}"
-        return self._sum_line(key, where, symbols, uses, values, index, depth)
+        """All lines, numbered; each factor with the number of the line that derives it."""
+        while self._later:
+            self._derive_now(*self._later.popleft())
+        return tuple(
+            replace(line, factors=tuple(replace(f, line=self.number_of(f.key)) for f in line.factors))
+            for line in self._lines
+            if line is not None
+        )
 
     def number_of(self, key: str) -> int:
         """The number of the line that derives this entry; 0 for none."""
         return self._numbers.get(key, 0)
 
+    def derive(self, source: Source, index: Index, depth: int = 0) -> None:
+        """Add the lines of an entry: now, or after the way back for one of the forward pass."""
+        for part in source.parts:
+            self.derive(part, index, depth)
+        if source.step is None or source.kind != "step":
+            return
+        if depth and source.step.direction == "forward":
+            self._later.append((source, index, depth))
+        else:
+            self._derive_now(source, index, depth)
+
+    def gradient_of_several(self, name: str, uses: Sequence[Source], index: Index) -> None:
+        """The lines of a parameter or input that is used more than once: its gradients add up."""
+        left = Indexed("grad", tuple(map(Number, index)), name)
+        where = f"the sum over its {len(uses)} uses"
+        self._add_up(entry_name(name, "grad", index), where, left, uses, index, 0, "backward")
+
     # Lines -----------------------------------------------------------------------------------------
+
+    def _derive_now(self, source: Source, index: Index, depth: int) -> None:
+        step, index, key = source.step, source.index(index), source.key(index)
+        if step is None or key in self._numbers or len(self._lines) >= MOST_LINES:
+            return
+        if step.op:
+            value = float(_array(step, source.name)[index])
+            self._by_formula(step, source.name, index, value, depth)
+            return
+        parts = self.origins.parts_of(step, source.name)
+        if parts is not None:
+            left = Indexed(source.name, tuple(map(Number, index)), step.path)
+            uses = parts.parts or (parts,)
+            self._add_up(key, f"{step.direction} of {step.label}", left, uses, index, depth, step.direction)
 
     def _reserve(self, key: str) -> int:
         self._lines.append(None)
         self._numbers[key] = len(self._lines)
         return len(self._lines)
 
-    def _sum_line(
+    def _add_up(
         self,
         key: str,
         where: str,
         left: Expression,
         uses: Sequence[Source],
-        values: Sequence[float],
         index: Index,
         depth: int,
-    ) -> int:
+        direction: str,
+    ) -> None:
+        """A line for a sum of entries of the trace."""
         number = self._reserve(key)
-        if not self.magnitude:
-            self.magnitude = math.fsum(map(abs, values))
+        values = [self._value(use, index) for use in uses]
+        self.magnitude = self.magnitude or math.fsum(map(abs, values))
         terms = tuple(Indexed(u.name, tuple(map(Number, u.index(index))), u.path) for u in uses)
-        numbers = tuple(Number(v, u.key(index)) for u, v in zip(uses, values, strict=True))
+        numbers = tuple(Number(v, u.key(u.index(index))) for u, v in zip(uses, values, strict=True))
         factors = tuple(
-            Factor(symbol, value, use.words(index), self.derive(use, index, depth + 1), use.key(index))
-            for symbol, use, value in zip(terms, uses, values, strict=True)
+            Factor(symbol, value, use.words(index), key=number.key)
+            for symbol, use, value, number in zip(terms, uses, values, numbers, strict=True)
         )
+        for use in uses:
+            self.derive(use, index, depth + 1)
         self._lines[number - 1] = Line(
             number,
             depth,
@@ -124,30 +129,39 @@ class Derivation:
             factors,
             len(terms),
             len(terms),
+            direction=direction,
         )
-        return number
 
-    def _formula_line(self, step: Step, name: str, index: Index, value: float, depth: int) -> int:
+    def _value(self, source: Source, index: Index) -> float:
+        array = self.trace.x if source.step is None else _array(source.step, source.name)
+        return float(array[source.index(index)])
+
+    def _by_formula(self, step: Step, name: str, index: Index, value: float, depth: int) -> None:
+        """A line for an entry that an op of `functional` computed, or for a part of its formula."""
         key = entry_name(step.path, name, index)
-        if key in self._numbers:
-            return self._numbers[key]
+        if key in self._numbers or len(self._lines) >= MOST_LINES:
+            return
         number = self._reserve(key)
-        scope = self.scope(step)
+        scope = self._scope(step)
         equation, at = scope.equation(name), scope.at(name, index)
         filled = fill(scope, equation.right, at, lambda n, i: self._key(step, n, i), self._is_followed)
+        longest = filled.longest
         if not self.magnitude:
-            self.magnitude = filled.longest.magnitude if filled.longest else abs(value)
+            whole = isinstance(equation.right, (Sum, Add)) and longest is not None
+            self.magnitude = longest.magnitude if longest and whole else abs(value)
         self._choose_sample(filled)
-        followed = {id(leaf) for leaf in self._followed(filled)}
-        factors = []
-        for leaf in filled.leaves:
-            line = self._derive_leaf(step, leaf, depth + 1) if id(leaf) in followed else 0
-            line = line or self._numbers.get(self._key(step, leaf.name, leaf.index), 0)
-            words = self._words(step, leaf)
-            factors.append(
-                Factor(leaf.symbol, leaf.value, words, line, self._key(step, leaf.name, leaf.index))
+        factors = tuple(
+            Factor(
+                leaf.symbol, leaf.value, self._words(step, leaf), key=self._key(step, leaf.name, leaf.index)
             )
-        kind = "a part of" if name not in _output_names(step) else "by"
+            for leaf in filled.leaves
+        )
+        for leaf in self._followed(filled):
+            if scope.defines(leaf.name):
+                self._by_formula(step, leaf.name, leaf.index, leaf.value, depth + 1)
+            else:
+                self.derive(self.origins.of_input(step, leaf.name), leaf.index, depth + 1)
+        kind = "by" if name in {equation_name(step, output) for output in step.outputs} else "a part of"
         self._lines[number - 1] = Line(
             number,
             depth,
@@ -156,28 +170,17 @@ class Derivation:
             (concrete(scope, equation, at),),
             filled.expression,
             value,
-            tuple(factors),
-            filled.longest.terms if filled.longest else 0,
-            len(filled.longest.shown) if filled.longest else 0,
+            factors,
+            longest.terms if longest else 0,
+            len(longest.shown) if longest else 0,
             self._note(filled, scope.value(equation.right, at), value),
+            step.direction,
         )
-        return number
 
-    def _derive_leaf(self, step: Step, leaf: Leaf, depth: int) -> int:
-        if self.scope(step).defines(leaf.name):
-            if len(self._lines) >= MOST_LINES:
-                return 0
-            return self._formula_line(step, leaf.name, leaf.index, leaf.value, depth)
-        source = self.origins.of_input(step, leaf.name)
-        if source.kind == "sum":
-            return self._of_two(source, leaf, depth)
-        return self.derive(source, leaf.index, depth)
-
-    def _of_two(self, source: Source, leaf: Leaf, depth: int) -> int:
-        """A gradient that is a sum, because what it belongs to was used twice."""
-        for part in source.parts:
-            self.derive(part, leaf.index, depth)
-        return 0
+    def _scope(self, step: Step) -> Scope:
+        if step.index not in self._scopes:
+            self._scopes[step.index] = scope_of(step.op, step.inputs)
+        return self._scopes[step.index]
 
     # Which numbers are followed --------------------------------------------------------------------
 
@@ -202,16 +205,16 @@ class Derivation:
     # Words -----------------------------------------------------------------------------------------
 
     def _key(self, step: Step, name: str, index: Index) -> str:
-        if self.scope(step).defines(name):
+        if self._scope(step).defines(name):
             return entry_name(step.path, name, index)
         return "" if name in ("N", "C") else self.origins.of_input(step, name).key(index)
 
     def _words(self, step: Step, leaf: Leaf) -> str:
         if leaf.name == "N":
-            return "the number of rows" if "C" in self.scope(step).values else "the number of elements"
+            return "the number of rows" if "C" in self._scope(step).values else "the number of elements"
         if leaf.name == "C":
             return "the number of classes"
-        if self.scope(step).defines(leaf.name):
+        if self._scope(step).defines(leaf.name):
             return f"a part of {step.op}"
         return self.origins.of_input(step, leaf.name).words(leaf.index)
 
@@ -229,18 +232,6 @@ class Derivation:
         return " ".join(notes)
 
 
-def _output_names(step: Step) -> set[str]:
-    return {equation_name(step, name) for name in step.outputs}
-
-
-def _output_array(step: Step, name: str) -> np.ndarray:
-    return next(np.asarray(v) for k, v in step.outputs.items() if name in (k, equation_name(step, k)))
-
-
-def _output(source: Source, index: Index, origins: Origins | None = None) -> float:
-    """The value of an entry of a source."""
-    index = source.index(index)
-    if source.step is not None:
-        return float(_output_array(source.step, source.name)[index])
-    assert origins is not None
-    return float(origins.trace.x[index])
+def _array(step: Step, name: str) -> Array:
+    """The output that has this name in the step's formula."""
+    return next(value for key, value in step.outputs.items() if name in (key, equation_name(step, key)))

@@ -14,7 +14,7 @@ from .chain import chain_rule
 from .checking import checks_of_gradient, checks_of_loss
 from .derive import Derivation
 from .origins import Index, Origins, entry_name
-from .sheet import Line, Sheet
+from .sheet import Sheet
 from .steps import Step
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def _of_loss(trace: Trace, origins: Origins, index: Any, sample: int | None) -> 
     place = _entry("loss", index, loss.shape)
     derivation = Derivation(trace, origins, _checked_sample(trace, sample))
     derivation.derive(origins.of_output(step, "loss"), place)
+    lines = derivation.lines()
     value = float(loss[place])
     title = entry_name("", "loss", place)
     unit = _unit(loss.dtype, derivation.magnitude or abs(value))
@@ -68,8 +69,8 @@ def _of_loss(trace: Trace, origins: Origins, index: Any, sample: int | None) -> 
         f"{step.module}, {_batch(trace)}: what the step is to make smaller.",
         value,
         None,
-        _heading(trace, derivation),
-        derivation.lines,
+        _heading(derivation, bool(lines)),
+        lines,
         checks_of_loss(trace, place, value, unit),
     )
 
@@ -87,16 +88,17 @@ def _of_gradient(trace: Trace, origins: Origins, name: str, index: Any, sample: 
         derivation.derive(sources[0], place)
     else:
         derivation.gradient_of_several(name, sources, place)
-    chain = chain_rule(trace, origins, derivation, name, uses, place)
+    lines = derivation.lines()
+    chain = chain_rule(origins, derivation, name, uses, place, value)
     entry = entry_name("", name, place)
     return Sheet(
         f"dL/d({entry})",
         _meaning(trace, name, entry, place, value),
         value,
         chain,
-        _heading(trace, derivation),
-        derivation.lines,
-        checks_of_gradient(trace, name, place, value, _unit(array.dtype, _size(chain, derivation, value))),
+        _heading(derivation, bool(lines)),
+        lines,
+        checks_of_gradient(trace, name, place, value, _unit(array.dtype, derivation.magnitude or abs(value))),
     )
 
 
@@ -172,8 +174,8 @@ def _batch(trace: Trace) -> str:
     return f"{count:,} {'sample' if count == 1 else 'samples'}"
 
 
-def _heading(trace: Trace, derivation: Derivation) -> str:
-    if not derivation.lines:
+def _heading(derivation: Derivation, any_lines: bool) -> str:
+    if not any_lines:
         return ""
     if derivation.sample is None or derivation.samples == 1:
         return "Step by step"
@@ -192,7 +194,3 @@ def _unit(dtype: Any, size: float) -> float:
     """One rounding, at the size of the terms that were added up."""
     smallest = float(np.finfo(dtype).smallest_subnormal)
     return max(float(np.finfo(dtype).eps) * size, smallest)
-
-
-def _size(chain: Line, derivation: Derivation, value: float) -> float:
-    return derivation.magnitude or abs(value)

@@ -25,7 +25,7 @@ MOST_PAIRS = 40  # arrays among which a sum of two is looked for
 def entry_name(path: str, name: str, index: Index) -> str:
     """ "1.dx[2,3]": an entry, as the sheet writes it and the reader asks for it."""
     entry = f"{name}[{','.join(map(str, index))}]" if index else name
-    return f"{path}.{entry}" if path else entry
+    return f"{path}.{entry}" if path and (path, name) != ("loss", "loss") else entry
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Line:
         factors: where each number came from.
         terms, shown: of the longest sum: how many there are, and how many stand in `numbers`.
         note: a remark, such as which samples the terms belong to; often empty.
+        direction: "backward" or "forward": of the pass that it belongs to. The way back comes first.
         blank: the letter under which the answers have the value; "" where it is shown.
     """
 
@@ -60,6 +61,7 @@ class Line:
     terms: int = 0
     shown: int = 0
     note: str = ""
+    direction: str = "backward"
     blank: str = ""
 
     @property
@@ -105,7 +107,8 @@ class Sheet:
         chain: the whole chain rule from the loss to the entry, as one line; None for the loss itself.
         chain_factors: what the chain's derivatives are, one sentence each (in `chain.factors`).
         heading: what the lines follow: "Step by step, for sample 2, ...".
-        lines: depth first, numbered from 1.
+        lines: the way back from the entry to the loss, depth first; then, of the forward pass, where the
+            values came from that it needed. Numbered from 1.
         checks: the number by other means. answers: for an exercise.
     """
 

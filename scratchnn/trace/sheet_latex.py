@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ..notation import Add, Blank, Divide, Equation, Expression, Multiply, Negative, Number
 from ..notation.latex import escaped, latex_number
 from .sheet import Check, Factor, Line, Sheet
+from .sheet_text import PASSES
 
 __all__ = ["as_latex"]
 
@@ -36,7 +37,11 @@ def _body(sheet: Sheet) -> Iterator[str]:
         yield from _line(sheet.chain)
     if sheet.lines:
         yield rf"\subsection*{{{_words(sheet.heading)}}}"
+    direction = ""
     for line in sheet.lines:
+        if sheet.chain is not None and line.direction != direction:
+            direction = line.direction
+            yield rf"\subsubsection*{{{PASSES[direction]}}}"
         yield rf"\paragraph{{({line.number}) {_words(line.name)}}} {_words(line.where)}"
         yield from _line(line)
     if sheet.checks:

@@ -14,6 +14,7 @@ __all__ = ["as_text"]
 NARROWEST, WIDEST = 40, 110
 INDENT = "    "
 DIGITS = 7
+PASSES = {"backward": "The way back", "forward": "What the way back needed of the forward pass"}
 
 
 def as_text(sheet: Sheet) -> str:
@@ -52,7 +53,12 @@ def _rows(sheet: Sheet) -> Iterator[tuple[str, str]]:
     if sheet.lines:
         yield "", ""
         yield sheet.heading, ""
+    direction = ""
     for line in sheet.lines:
+        if sheet.chain is not None and line.direction != direction:
+            direction = line.direction
+            yield "", ""
+            yield PASSES[direction], ""
         yield "", ""
         yield f"({line.number}) {line.name}, {line.where}", ""
         yield from _writings(line, INDENT)
