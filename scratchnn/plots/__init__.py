@@ -21,6 +21,7 @@ from .line import binary_prediction, curve_fit, curve_fits, staircase, threshold
 from .look import new_figure, panels, save
 from .plane import decision_regions, points, probabilities, probability, train_and_test
 from .responses import hidden_activations, hidden_responses, hidden_triples
+from .step import trace_diagram
 from .sweeps import distribution, table_of_means
 from .training import confusion_matrix, loss_curve
 
@@ -53,5 +54,6 @@ __all__ = [
     "table_of_means",
     "threshold_places",
     "thresholds",
+    "trace_diagram",
     "train_and_test",
 ]

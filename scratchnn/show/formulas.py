@@ -13,6 +13,7 @@ __all__ = ["counts_of", "equations_of", "formula_block", "math", "math_lines"]
 
 MATHML = "http://www.w3.org/1998/Math/MathML"
 TALL = {f"{{{MATHML}}}{name}" for name in ("mfrac", "mtable", "munder", "msqrt")}
+UNDERLINE = "―"
 SIGNS = {"-", "−", "+"}
 LONGEST = 64  # characters of a sum on one line
 
@@ -50,6 +51,7 @@ def _set(mathml: str, block: bool, continued: bool = False) -> Markup:
     root.set("display", "block" if block else "inline")
     for node in root.iter():
         _set_sum(node)
+        _set_blank(node)
         _set_brackets(node)
         _set_sign(node)
     if continued:
@@ -62,6 +64,15 @@ def _set_sum(node: ElementTree.Element) -> None:
     """The index of a sum stands below its sign."""
     if node.tag == f"{{{MATHML}}}msub" and node[0].text == "∑":
         node.tag = f"{{{MATHML}}}munder"
+
+
+def _set_blank(node: ElementTree.Element) -> None:
+    """A line to write on, under the letter of the answer."""
+    if node.tag == f"{{{MATHML}}}munder" and node[1].text == UNDERLINE:
+        node.tag = f"{{{MATHML}}}mrow"
+        node.set("class", "blank")
+        letters = [part for part in node[0] if part.tag == f"{{{MATHML}}}mi"]
+        node[:] = letters
 
 
 def _set_brackets(node: ElementTree.Element) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..checks import Array
@@ -10,7 +13,7 @@ from .markup import Markup, tag
 from .numbers import number, short
 from .svg import Place, image, rectangle, text
 
-__all__ = ["band", "edge_labels", "edges"]
+__all__ = ["band", "edge_labels", "edges", "label_places"]
 
 THICKEST, THINNEST = 5.0, 0.6
 FAINTEST, STRONGEST = 0.3, 0.92  # opacity
@@ -56,37 +59,15 @@ def edges(column: Column, start: Place, end: Place, mode: str) -> list[Markup]:
 def edge_labels(
     column: Column, start: Place, end: Place, taken: list[tuple[float, float]]
 ) -> list[Markup] | None:
-    """Each weight and its gradient on its line, as far from other numbers and lines as can be.
-
-    Args:
-        taken: middles of the labels placed so far; the new ones are added.
-    Returns:
-        None if two would lie on each other.
-    """
+    """Each weight and its gradient on its line; None if two would lie on each other. See `label_places`."""
     assert column.weight is not None
     wide, tall = LABEL if column.dweight is not None else (LABEL[0], LABEL[1] - 12)
-    left, right = start.x + start.half, end.x - end.half
-    lines = [(source, to) for to in range(column.size) for source in range(column.weight.shape[1])]
-
-    def point(line: tuple[int, int], share: float) -> tuple[float, float]:
-        y0, y1 = start.ys[line[0]], end.ys[line[1]]
-        return left + share * (right - left), y0 + share * (y1 - y0)
-
-    def room(line: tuple[int, int], share: float) -> float:
-        """How far from what is there already, 1 where boxes just touch."""
-        x, y = point(line, share)
-        boxes = [max(abs(x - a) / wide, abs(y - b) / tall) for a, b in taken]
-        others = [abs(y - point(other, share)[1]) / tall + 0.45 for other in lines if other != line]
-        return min([*boxes, *others, 1.6]) - 0.1 * abs(share - 0.5)
-
+    span = (start.x + start.half, end.x - end.half)
+    places = label_places(span, start.ys, end.ys, (wide, tall), taken)
+    if places is None:
+        return None
     made = []
-    for line in lines:
-        share = max(SHARES, key=lambda share, line=line: room(line, share))  # type: ignore[misc]
-        x, y = point(line, share)
-        if any(abs(x - a) < wide and abs(y - b) < tall for a, b in taken):
-            return None
-        taken.append((x, y))
-        source, to = line
+    for (to, source), (x, y) in places.items():
         made.append(rectangle(x, y, wide - 2, tall - 2, "paper"))
         weight = short(column.weight[to, source])
         if column.dweight is None:
@@ -95,6 +76,45 @@ def edge_labels(
             made.append(text(x, y - 2, weight, "num"))
             made.append(text(x, y + 11, short(column.dweight[to, source]), "num back"))
     return made
+
+
+def label_places(
+    span: tuple[float, float],
+    starts: Sequence[float],
+    ends: Sequence[float],
+    size: tuple[float, float],
+    taken: list[tuple[float, float]],
+) -> dict[tuple[int, int], tuple[float, float]] | None:
+    """Where on the line from each start to each end its label stands, far from other labels and lines.
+
+    Args:
+        span: x where lines start and end. starts, ends: their y there. size: of a label.
+        taken: middles of the labels placed so far; the new ones are added.
+    Returns:
+        {(end, start): (x, y)}; None if two labels would lie on each other.
+    """
+    wide, tall = size
+    lines = [(to, source) for to in range(len(ends)) for source in range(len(starts))]
+
+    def point(line: tuple[int, int], share: float) -> tuple[float, float]:
+        to, source = line
+        return span[0] + share * (span[1] - span[0]), starts[source] + share * (ends[to] - starts[source])
+
+    def room(line: tuple[int, int], share: float) -> float:
+        """How far from what is there already, 1 where boxes just touch."""
+        x, y = point(line, share)
+        boxes = [max(abs(x - a) / wide, abs(y - b) / tall) for a, b in taken]
+        others = [abs(y - point(other, share)[1]) / tall + 0.45 for other in lines if other != line]
+        return min([*boxes, *others, 1.6]) - 0.1 * abs(share - 0.5)
+
+    places = {}
+    for line in lines:
+        x, y = point(line, max(SHARES, key=functools.partial(room, line)))
+        if any(abs(x - a) < wide and abs(y - b) < tall for a, b in taken):
+            return None
+        taken.append((x, y))
+        places[line] = (x, y)
+    return places
 
 
 def band(column: Column, start: Place, end: Place, mode: str) -> Markup:
