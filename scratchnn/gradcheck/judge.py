@@ -130,12 +130,13 @@ class Judge:
         h = CENTRAL_STEP * max(1.0, abs(float(self.values[self.t][index])))
         noise = 16 * EPS * float(np.abs(self.cotangent * self.measured.y).sum())
         jumps = []
-        for step in (h, h / 16):
+        for step in (h, h / 4, h / 16):
             left, right = one_sided(self.subject, self.values, self.t, index, self.cotangent, step)
             size = max(abs(left), abs(right))
             jumps.append(abs(right - left) if abs(right - left) > 1e-3 * size + noise / step else 0.0)
-        # A smooth bend shrinks with the step, a kink does not; near one, differences see it at h only.
-        if jumps[0] and (self.kind == "central" or jumps[1] > 0.5 * jumps[0]):
+        # A smooth bend shrinks with the step and rounding grows, a kink does neither; near one, differences
+        # see it at h only.
+        if jumps[0] and (self.kind == "central" or min(jumps) > 0.5 * max(jumps)):
             return True
         # Several kinks at once can hide from the slopes; the gradient itself jumps across them.
         shift = [1e-7 * np.maximum(np.abs(v), 1.0) * self.rng.uniform(0.5, 1, v.shape) for v in self.values]
