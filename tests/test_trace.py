@@ -307,6 +307,10 @@ def test_a_torch_module_is_read_as_ours() -> None:
     for name, parameter in theirs.named_parameters():
         assert np.abs(trace.gradients[name] - parameter.grad.numpy()).max() <= bound
     assert trace.paths == ["0", "1", "2", "loss"]
+    with pytest.raises(TypeError, match=r"a torch\.nn\.modules\.loss\.MSELoss as loss_fn"):
+        snn.trace(theirs, torch.nn.MSELoss(), x, target)
+    with pytest.raises(ValueError, match=r"those of reference\.from_torch"):
+        snn.trace(theirs, snn.MSELoss(), x, target, optimizer=snn.SGD(snn.Linear(2, 2).parameters(), lr=0.1))
     with pytest.raises(TypeError, match="Conv1d is not supported"):
         snn.trace(torch.nn.Conv1d(1, 1, 1), snn.MSELoss(), x, target)
 
@@ -330,7 +334,8 @@ def test_wrong_things_are_named() -> None:
     wide = np.ones((64, 3), np.float32)
     refused: list[tuple[type[Exception], str, Any]] = [
         (TypeError, "got a list as model", ([1], loss_fn, x, target)),
-        (TypeError, "as loss_fn; it needs a loss object", (model, np.mean, x, target)),
+        (TypeError, "a function as loss_fn; it needs a loss object", (model, traced.batch, x, target)),
+        (TypeError, "the class scratchnn.losses.values.MSELoss as loss_fn", (model, snn.MSELoss, x, target)),
         (ValueError, r"got ReLU\(\), which has no parameters", (snn.ReLU(), loss_fn, x, target)),
         (ValueError, r"got x of shape \(64, 3\); the last axis must be 2", (model, loss_fn, wide, target)),
         (ValueError, r"target of shape \(64,\)", (model, loss_fn, x, target[:, 0])),
@@ -342,7 +347,7 @@ def test_wrong_things_are_named() -> None:
     for kind, words, arguments in refused:
         with pytest.raises(kind, match=words):
             snn.trace(*arguments)
-    with pytest.raises(TypeError, match="as optimizer; it needs one such as SGD"):
+    with pytest.raises(TypeError, match=r"got a float as optimizer; it needs one such as scratchnn\.SGD"):
         snn.trace(model, loss_fn, x, target, optimizer=0.1)
     with pytest.raises(ValueError, match="over other parameters than the model's"):
         snn.trace(model, loss_fn, x, target, optimizer=other)

@@ -102,7 +102,7 @@ Forward
 
 
 def test_numbers_of_one_array_have_their_points_below_each_other() -> None:
-    model, x = snn.Sequential(snn.Linear(1, 4)), np.array([[1e-7], [123456.0], [-1.5], [0.0]])
+    model, x = snn.Sequential(snn.Linear(1, 4)), np.array([[1e-7], [123456.0], [-1.5], [-0.0]])
     text = str(snn.trace(model, snn.MSELoss(), x, np.zeros((4, 4))))
     block = text[text.index("x       (4, 1)") :].splitlines()[:4]
     assert block == [

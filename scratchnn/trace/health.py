@@ -244,12 +244,12 @@ def _flow(steps: list[Step]) -> Iterator[str]:
     if to_size * FAR < from_size:
         yield (
             f"The gradient vanishes: an entry of dL/dweight is about {from_size:.1e} in {last.label} and "
-            f"{to_size:.1e} in {first.label}, which learns {from_size / to_size:,.0f} times more slowly."
+            f"{to_size:.1e} in {first.label}, which learns {_times(from_size / to_size)} more slowly."
         )
     elif to_size > from_size * FAR:
         yield (
             f"The gradient explodes: an entry of dL/dweight is about {from_size:.1e} in {last.label} and "
-            f"{to_size:.1e} in {first.label}, {to_size / from_size:,.0f} times as much."
+            f"{to_size:.1e} in {first.label}, {_times(to_size / from_size)} as much."
         )
 
 
@@ -286,6 +286,10 @@ def _updates(health: list[LayerHealth]) -> Iterator[str]:
                 f"{parameter.name}: one step moves it by {parameter.ratio:.0e} of its own norm, which "
                 "rounding swallows; the learning rate is too small for it."
             )
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f} times" if factor < 1e6 else f"{factor:.0e} times"
 
 
 def _units(count: int) -> str:

@@ -181,10 +181,10 @@ def _source(value: Any, before: Sequence[Step]) -> str:
 
 
 def number(value: Any) -> str:
-    """A number in five figures at most."""
+    """A number in four figures; -0 as 0."""
     if isinstance(value, (int, np.integer)):
         return str(value)
-    return f"{float(value):.4g}"
+    return f"{float(value) + 0.0:.4g}"
 
 
 def _value(name: str, shape: str, value: Any, style: str, width: int) -> Iterator[Line]:

@@ -224,9 +224,12 @@ def trace(model: Any, loss_fn: Any, x: Any, target: Any, *, optimizer: Any = Non
 
 def _check(model: Any, loss_fn: Any, optimizer: Any) -> None:
     if not isinstance(model, Module):
-        raise TypeError(f"trace got a {type(model).__name__} as model; it needs a scratchnn Module")
-    if not (callable(loss_fn) and hasattr(loss_fn, "backward")) or is_torch(loss_fn):
-        raise TypeError(f"trace got {loss_fn!r} as loss_fn; it needs a loss object such as BCELoss()")
+        raise TypeError(f"trace got {_what(model)} as model; it needs a scratchnn Module")
+    is_loss = callable(loss_fn) and hasattr(loss_fn, "backward") and not isinstance(loss_fn, type)
+    if not is_loss or is_torch(loss_fn):
+        raise TypeError(
+            f"trace got {_what(loss_fn)} as loss_fn; it needs a loss object such as scratchnn.BCELoss()"
+        )
     own = {id(parameter) for parameter in model.parameters()}
     if not own:
         raise ValueError(
@@ -237,12 +240,21 @@ def _check(model: Any, loss_fn: Any, optimizer: Any) -> None:
         return
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
-            f"trace got {optimizer!r} as optimizer; it needs one such as SGD(model.parameters(), lr=0.1)"
+            f"trace got {_what(optimizer)} as optimizer; it needs one such as "
+            "scratchnn.SGD(model.parameters(), lr=0.1)"
         )
     if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
         raise ValueError(
-            "trace got an optimizer over other parameters than the model's; make it from model.parameters()"
+            "trace got an optimizer over other parameters than the model's; make it from "
+            "model.parameters() (of a PyTorch module: from those of reference.from_torch(module))"
         )
+
+
+def _what(thing: Any) -> str:
+    """`thing` in an error: a class as such, an object by its class and where that is from."""
+    kind = thing if isinstance(thing, type) else type(thing)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return f"the class {name}" if thing is kind else f"a {name}"
 
 
 def _at_the_door(
