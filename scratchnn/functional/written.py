@@ -96,15 +96,15 @@ def formulas_for(name: str, arguments: Mapping[str, Any]) -> tuple[str, ...]:
     "probabilities", and whether `some_ignored`; and of binary cross-entropy whether a prediction is
     `clamped`: so sure that the textbook's formula would lose it, and the code takes another way.
     """
-    facts = dict(arguments)
+    facts: dict[str, Any] = dict(arguments)
     if "ignore_index" in facts and hasattr(facts.get("target"), "dtype"):
         indices = facts["target"].dtype.kind in "iu"
         facts["target_of"] = "indices" if indices else "probabilities"
         facts["some_ignored"] = indices and bool((facts["target"] == facts["ignore_index"]).any())
     if name.startswith("bce_with_logits"):
-        facts["clamped"] = bool((abs(facts.get("logits", facts.get("x"))) > SURE).any())
+        facts["clamped"] = bool((abs(facts["logits" if "logits" in facts else "x"]) > SURE).any())
     elif name.startswith("bce"):
-        p = facts.get("prediction", facts.get("p"))
+        p = facts["prediction" if "prediction" in facts else "p"]
         facts["clamped"] = bool((p * (1 - p) < CLAMP).any())
     for when, equations in VARIANTS.get(name, []):
         if all(key in facts and _same(facts[key], value) for key, value in when.items()):

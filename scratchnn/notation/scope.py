@@ -21,6 +21,7 @@ from .expression import (
     Negative,
     Number,
     Power,
+    Rest,
     Sum,
     Where,
 )
@@ -209,6 +210,8 @@ class Scope:
                 return float(self.value(base, at) ** self.value(exponent, at))
             case Negative(inner=inner):
                 return -self.value(inner, at)
+            case Rest(value=inner):
+                return self.value(inner, at)
             case Where(condition=condition, yes=yes, no=no):
                 return self.value(yes if self.holds(condition, at) else no, at)
             case Call(word=word, arguments=arguments):

@@ -26,10 +26,14 @@ def sheet_body(sheet: Any, *, level: int = 4, prefix: str | None = None) -> Mark
     if sheet.chain is not None:
         parts.append(tag(f"h{level}", "The chain rule, in one"))
         parts.append(_writings(sheet.chain))
+        parts.append(tag("p", _minus(sheet.chain.note), class_="hint") if sheet.chain.note else None)
         parts.append(_factors(sheet.chain, prefix))
     if sheet.lines:
         parts.append(tag(f"h{level}", sheet.heading))
-        parts += [_line(line, level + 1, prefix) for line in sheet.lines]
+    for title, lines in sheet.passes:
+        if title:
+            parts.append(tag(f"h{level + 1}", title))
+        parts += [_line(line, level + 1 + bool(title), prefix) for line in lines]
     if sheet.checks:
         parts.append(tag(f"h{level}", "The same number from elsewhere"))
         parts.append(_checks(sheet))

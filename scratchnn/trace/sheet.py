@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..notation import Equation, Expression
+from ..notation import Blank, Expression, Number
+from ..notation.text import as_number
+
+PASSES = {"backward": "The way back", "forward": "What the way back needed of the forward pass"}
 
 __all__ = ["Answer", "Check", "Factor", "Line", "Sheet"]
 
@@ -67,8 +71,6 @@ class Line:
     @property
     def result(self) -> Expression:
         """The value as an expression: a `Number`, or the `Blank` that stands for it."""
-        from ..notation import Blank, Number
-
         return Blank(self.blank) if self.blank else Number(self.value, self.name)
 
 
@@ -77,7 +79,7 @@ class Check:
     """The same number from elsewhere.
 
     Attributes:
-        name: "complex step", "central differences", "PyTorch", "float64".
+        name: "complex step", "central differences", "double precision", "PyTorch".
         value: what it gives; None where it could not be had.
         difference: from ours, in units of rounding; None as above.
         remark: what it is, or why there is none, in one line.
@@ -97,6 +99,9 @@ class Answer:
     name: str
     value: float
 
+    def __str__(self) -> str:
+        return f"({self.label}) {self.name} = {as_number(self.value, 7)}"
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -105,7 +110,6 @@ class Sheet:
     Attributes:
         title: "dL/d(0.weight[3,1])". value: the number. subtitle: what it is, in a sentence.
         chain: the whole chain rule from the loss to the entry, as one line; None for the loss itself.
-        chain_factors: what the chain's derivatives are, one sentence each (in `chain.factors`).
         heading: what the lines follow: "Step by step, for sample 2, ...".
         lines: the way back from the entry to the loss, depth first; then, of the forward pass, where the
             values came from that it needed. Numbered from 1.
@@ -121,10 +125,23 @@ class Sheet:
     checks: tuple[Check, ...]
     answers: tuple[Answer, ...] = field(default=())
 
+    @property
+    def passes(self) -> list[tuple[str, list[Line]]]:
+        """The lines of each pass, under a title; a loss has the forward pass only, and no title."""
+        if self.chain is None:
+            return [("", list(self.lines))]
+        groups = itertools.groupby(self.lines, key=lambda line: line.direction)
+        return [(PASSES[direction], list(lines)) for direction, lines in groups]
+
     def __str__(self) -> str:
         from .sheet_text import as_text
 
         return as_text(self)
+
+    def _repr_html_(self) -> str:
+        from ..show import sheet_html
+
+        return sheet_html(self)
 
     def to_latex(self) -> str:
         """A document: an `article` with amsmath, nothing else."""
@@ -137,26 +154,3 @@ class Sheet:
         from .sheet_data import as_dict
 
         return as_dict(self)
-
-
-def _example() -> Sheet:
-    """A sheet by hand, for what prints sheets."""
-    from ..notation import Number, parse
-
-    line = Line(
-        1,
-        0,
-        "0.dweight[3,1]",
-        "linear_vjp of 0 (Linear)",
-        (parse("dweight[3, 1] = Sum(dy[n, 3] * x[n, 1], n)"),),
-        parse("0.0213 * 0.31 + 0.5 * 0.25"),
-        0.131603,
-        (Factor(parse("dy[0, 3]"), 0.0213, "dx[0,3] of 1 (ReLU)", 2, "1.dx[0,3]"),),
-        2,
-        2,
-    )
-    chain = Line(0, 0, line.name, "the chain rule", line.symbols, line.numbers, line.value)
-    checks = (Check("complex step", 0.131603, 0.4), Check("PyTorch", None, None, "torch is not installed"))
-    assert isinstance(Number(1.0), Expression)
-    assert isinstance(line.symbols[0], Equation)
-    return Sheet("dL/d(0.weight[3,1])", "an example", 0.131603, chain, "Step by step", (line,), checks)

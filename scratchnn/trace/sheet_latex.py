@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..notation import Add, Blank, Divide, Equation, Expression, Multiply, Negative, Number
+from ..notation import (
+    Add,
+    Blank,
+    Derivative,
+    Divide,
+    Equation,
+    Expression,
+    Multiply,
+    Negative,
+    Number,
+    Where,
+)
 from ..notation.latex import escaped, latex_number
 from .sheet import Check, Factor, Line, Sheet
-from .sheet_text import PASSES
 
 __all__ = ["as_latex"]
 
@@ -37,13 +47,12 @@ def _body(sheet: Sheet) -> Iterator[str]:
         yield from _line(sheet.chain)
     if sheet.lines:
         yield rf"\subsection*{{{_words(sheet.heading)}}}"
-    direction = ""
-    for line in sheet.lines:
-        if sheet.chain is not None and line.direction != direction:
-            direction = line.direction
-            yield rf"\subsubsection*{{{PASSES[direction]}}}"
-        yield rf"\paragraph{{({line.number}) {_words(line.name)}}} {_words(line.where)}"
-        yield from _line(line)
+    for title, lines in sheet.passes:
+        if title and lines:
+            yield rf"\subsubsection*{{{title}}}"
+        for line in lines:
+            yield rf"\paragraph{{({line.number}) {_words(line.name)}}} {_words(line.where)}"
+            yield from _line(line)
     if sheet.checks:
         yield r"\subsection*{The same number from elsewhere}"
         yield r"\begin{tabular}{@{}lll}"
@@ -88,7 +97,7 @@ def broken(node: Expression, width: int) -> list[str]:
 
     A sum is broken before a sign and a product before a dot; a long fraction becomes 1/bottom times its top.
     """
-    if len(node.text()) <= width:
+    if _length(node) <= width:
         return [node.latex()]
     match node:
         case Add(terms=terms):
@@ -104,6 +113,18 @@ def broken(node: Expression, width: int) -> list[str]:
     return [node.latex()]
 
 
+def _length(node: Expression) -> int:
+    """How many characters wide the node is, set as a book sets it."""
+    match node:
+        case Derivative():
+            return 7
+        case Divide(top=top, bottom=bottom):
+            return max(_length(top), _length(bottom))
+        case Where(condition=condition, yes=yes, no=no):
+            return max(_length(yes), _length(no)) + _length(condition) + 6
+    return max(len(node.text()) - sum(len(c.text()) - _length(c) for c in node.children()), 1)
+
+
 def _fenced(before: str, rows: list[str]) -> list[str]:
     rows = [*rows]
     rows[0] = rf"{before} \bigl( {rows[0]}"
@@ -116,7 +137,7 @@ def _packed(parts: list[tuple[Expression, str]], width: int) -> list[str]:
     rows: list[str] = []
     used = 0
     for place, (node, joined) in enumerate(parts):
-        length = len(node.text()) + 3
+        length = _length(node) + 3
         if rows and used + length <= width:
             rows[-1] += f" {joined}"
             used += length
@@ -129,7 +150,12 @@ def _packed(parts: list[tuple[Expression, str]], width: int) -> list[str]:
 def _factor(factor: Factor) -> str:
     value = rf"${Blank(factor.blank).latex()}$" if factor.blank else _number(factor.value)
     where = f", see ({factor.line})" if factor.line else ""
-    return rf"${factor.symbol.latex()}$ & {value} & {_words(factor.origin)}{where} \\"
+    symbol = factor.symbol
+    if isinstance(symbol, Derivative):  # with a slash, to fit into a row
+        latex = rf"\partial {symbol.of.latex()} / \partial {symbol.by.latex()}"
+    else:
+        latex = symbol.latex()
+    return rf"${latex}$ & {value} & {_words(factor.origin)}{where} \\"
 
 
 def _check(check: Check) -> str:

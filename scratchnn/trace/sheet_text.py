@@ -14,7 +14,6 @@ __all__ = ["as_text"]
 NARROWEST, WIDEST = 40, 110
 INDENT = "    "
 DIGITS = 7
-PASSES = {"backward": "The way back", "forward": "What the way back needed of the forward pass"}
 
 
 def as_text(sheet: Sheet) -> str:
@@ -53,16 +52,15 @@ def _rows(sheet: Sheet) -> Iterator[tuple[str, str]]:
     if sheet.lines:
         yield "", ""
         yield sheet.heading, ""
-    direction = ""
-    for line in sheet.lines:
-        if sheet.chain is not None and line.direction != direction:
-            direction = line.direction
+    for title, lines in sheet.passes:
+        if title and lines:
             yield "", ""
-            yield PASSES[direction], ""
-        yield "", ""
-        yield f"({line.number}) {line.name}, {line.where}", ""
-        yield from _writings(line, INDENT)
-        yield from _factors(line, INDENT)
+            yield title, ""
+        for line in lines:
+            yield "", ""
+            yield f"({line.number}) {line.name}, {line.where}", ""
+            yield from _writings(line, INDENT)
+            yield from _factors(line, INDENT)
     if sheet.checks:
         yield "", ""
         yield "The same number from elsewhere", ""
@@ -73,10 +71,8 @@ def _rows(sheet: Sheet) -> Iterator[tuple[str, str]]:
             yield _check(check, ours), INDENT
     if sheet.answers:
         yield "", ""
-        yield "Answers", ""
-        yield "", ""
-        for answer in sheet.answers:
-            yield f"({answer.label}) {answer.name} = {as_number(answer.value, DIGITS)}", INDENT
+        labels = ", ".join(f"__{answer.label}__" for answer in sheet.answers)
+        yield f"Left out: {labels}. The answers: print(*sheet.answers, sep='\\n')", ""
 
 
 def _writings(line: Line, indent: str) -> Iterator[tuple[str, str]]:
