@@ -102,7 +102,7 @@ def fork(recording: Recording, step: int, lr: float | None, optimizer: Any) -> R
             live.batches.order()
         block, i = recording._find(step)
         words = int(block.words[i]) - (default_generator.drawn - drawn)
-        engine = leg.engine if optimizer is None else "auto"
+        engine = "auto" if leg.engine == "numba" and optimizer is not None else leg.engine
         runner, state.history.engine, state.history.reason = _choose_engine(
             engine, live.model, live.loss_fn, live.optimizer, live.batches, live.metrics, lambda _: None,
             live.regime,

@@ -184,6 +184,9 @@ class NumbaEngine:
         if self.recorder is None or record is None:
             return
         numbers, rows = record.taken(first, last)
+        if not len(numbers):
+            self.recorder.take(last - first, numbers, {}, numbers)
+            return
         made = numbers - record.before  # of this block
         tensors: dict[Any, Array] = {}
         for position, (parameter, values) in self._moved().items():

@@ -1,0 +1,460 @@
+"""Recordings: what is kept is what the run held, a fork is the run, and the run does not notice."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from recorded import KINDS, STEPS, X, Y, adam, assert_equal, held, plain, program, same_steps, sgd
+
+import reference
+import scratchnn as snn
+from scratchnn.recording.layout import Layout
+from scratchnn.train.numba_engine import NumbaEngine
+
+ENGINES = ("numpy", "numba")
+both = pytest.mark.parametrize("engine", ENGINES)
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+# ---- what is kept ---------------------------------------------------------------------------------
+
+
+@both
+@kinds
+def test_the_run_does_not_notice(engine: str, kind: str) -> None:
+    recording = snn.Recording()
+    plain_run, recorded = program(engine, **KINDS[kind]), program(engine, recording, **KINDS[kind])
+    for ours, theirs in zip(held(*plain_run[:2]), held(*recorded[:2]), strict=True):
+        assert str(ours) == str(theirs)
+    assert plain_run[2].step_losses.tobytes() == recorded[2].step_losses.tobytes()
+    assert plain_run[2].val_loss == recorded[2].val_loss
+    assert recorded[2].engine == engine
+    assert recording.losses.tobytes() == recorded[2].step_losses.tobytes()
+    np.testing.assert_array_equal(recording.steps, np.arange(recorded[2].steps + 1))
+
+
+@both
+@kinds
+def test_each_epoch_is_what_a_run_of_so_many_epochs_holds(engine: str, kind: str) -> None:
+    recording = snn.Recording()
+    steps = program(engine, recording, **KINDS[kind])[2].steps // 5
+    for epochs in (1, 2, 5):
+        model, optimizer, _ = program(engine, epochs=epochs, **KINDS[kind])
+        parameters, gradients, state = held(model, optimizer)
+        assert_equal(recording.parameters(epochs * steps), parameters)
+        assert_equal(recording.gradients(epochs * steps), gradients)
+        moments = recording.moments(epochs * steps)
+        assert moments.keys() == state.keys()
+        for name, entries in state.items():
+            assert_equal(moments[name], entries)
+
+
+@pytest.mark.parametrize("optimizer", [plain, sgd, adam])
+def test_each_step_is_what_the_textbooks_loop_holds(optimizer: Any) -> None:
+    recording = snn.Recording()
+    program("numpy", recording, epochs=2, optimizer=optimizer)
+    snn.manual_seed(3)
+    model = snn.Sequential(snn.Linear(3, 8), snn.Tanh(), snn.Dropout(0.0), snn.Linear(8, 1))
+    made, loss_fn = optimizer(model.parameters()), snn.BCEWithLogitsLoss()
+    loader = snn.DataLoader(snn.TensorDataset(X, Y), batch_size=32, shuffle=True)
+    step = 0
+    assert_equal(recording.parameters(0), held(model, made)[0])
+    assert recording.gradients(0) == {}
+    for _ in range(2):
+        for x, target in loader:
+            made.zero_grad()
+            loss = loss_fn(model(x), target)
+            model.backward(loss_fn.backward())
+            made.step()
+            step += 1
+            parameters, gradients, state = held(model, made)
+            assert_equal(recording.parameters(step), parameters)
+            assert_equal(recording.gradients(step), gradients)
+            assert recording.moments(step).keys() == state.keys()
+            for name, entries in state.items():
+                assert_equal(recording.moments(step)[name], entries)
+            assert recording.losses[step - 1] == loss
+
+
+@pytest.mark.parametrize("optimizer", [plain, sgd, adam])
+@pytest.mark.parametrize("k", [1, 3, 5, 7, 9])
+def test_each_step_is_what_the_compiled_engine_holds_after_so_many(optimizer: Any, k: int) -> None:
+    recording = snn.Recording()
+    program("numba", recording, epochs=2, optimizer=optimizer)
+    snn.manual_seed(3)
+    model = snn.Sequential(snn.Linear(3, 8), snn.Tanh(), snn.Dropout(0.0), snn.Linear(8, 1))
+    made = optimizer(model.parameters())
+    loader = snn.DataLoader(snn.TensorDataset(X, Y), batch_size=32, shuffle=True)
+    engine = NumbaEngine(model, snn.BCEWithLogitsLoss(), made, loader, {})
+    order = engine._orders(2)
+    engine._load()
+    engine.engine.advance(0, k, order, np.empty(0), np.zeros(2 * STEPS, np.float32), np.zeros((0, 2)))
+    engine._store()
+    parameters, gradients, state = held(model, made)
+    assert_equal(recording.parameters(k), parameters)
+    assert_equal(recording.gradients(k), gradients)
+    assert recording.moments(k).keys() == state.keys()
+    for name, entries in state.items():
+        assert_equal(recording.moments(k)[name], entries)
+
+
+@both
+def test_every_so_many_and_the_end(engine: str) -> None:
+    every_one, some = snn.Recording(), snn.Recording(every=7)
+    program(engine, every_one)
+    program(engine, some)
+    assert some.steps.tolist() == [0, 7, 14, 21, 25]
+    for step in some.steps:
+        assert_equal(some.parameters(step), every_one.parameters(step))
+        assert_equal(some.gradients(step), every_one.gradients(step))
+
+
+def test_the_compiled_run_stays_in_one_piece() -> None:
+    """A recording is no reason to stop after every epoch, or to leave the compiled engine."""
+    recording = snn.Recording()
+    history = program("auto", recording, epochs=40)[2]
+    assert history.engine == "numba"
+    assert len(recording._legs[0].places) == 1
+
+
+def test_calls_are_cut_where_the_record_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, cut = snn.Recording(), snn.Recording(every=2)
+    program("numba", whole, optimizer=adam)
+    monkeypatch.setattr("scratchnn.engine.record.BYTES", 3000)
+    program("numba", cut, optimizer=adam)
+    for step in cut.steps[1:]:
+        assert_equal(cut.parameters(step), whole.parameters(step))
+        assert_equal(cut.moments(step)["0.weight"], whole.moments(step)["0.weight"])
+
+
+@both
+def test_rows_of_batches_are_those_that_pytorch_draws(engine: str) -> None:
+    """PyTorch notes the rows that its own loader asks for; here they are drawn once more."""
+    for own in (None, 5):
+        recording, theirs = snn.Recording(), snn.Recording()
+        program(engine, recording, own=own, epochs=3)
+        snn.manual_seed(3)
+        model = snn.Sequential(snn.Linear(3, 8), snn.Tanh(), snn.Dropout(0.0), snn.Linear(8, 1))
+        loader = snn.DataLoader(
+            snn.TensorDataset(X, Y), batch_size=32, shuffle=True,
+            generator=None if own is None else snn.Generator().manual_seed(own),
+        )  # fmt: skip
+        reference.fit(model, snn.BCEWithLogitsLoss(), plain(model.parameters()), loader, 3, recording=theirs)
+        for step in range(1, 16):
+            np.testing.assert_array_equal(recording.rows(step), theirs.rows(step))
+            assert len(recording.rows(step)) == (2 if step % STEPS == 0 else 32)
+
+
+@both
+def test_at_gives_a_model_of_its_own(engine: str) -> None:
+    recording = snn.Recording()
+    model, _, _ = program(engine, recording, optimizer=adam)
+    then = recording.at(7)
+    assert_equal({n: p.data for n, p in then.named_parameters()}, recording.parameters(7))
+    assert_equal({n: p.grad for n, p in then.named_parameters()}, recording.gradients(7))
+    assert all(p.grad is None for p in recording.at(0).parameters())
+    then[0].weight.data[...] = 0
+    assert recording.parameters(7)["0.weight"].any()
+    assert model[0].weight.data.any()
+    steps, values = recording.over_time("0.weight")
+    np.testing.assert_array_equal(steps, recording.steps)
+    np.testing.assert_array_equal(values[7], recording.parameters(7)["0.weight"])
+    steps, values = recording.over_time("0.weight", gradient=True)
+    np.testing.assert_array_equal(steps, recording.steps[1:])
+    np.testing.assert_array_equal(values[6], recording.gradients(7)["0.weight"])
+
+
+@both
+def test_trace_is_that_of_the_model_as_it_was(engine: str) -> None:
+    recording = snn.Recording()
+    program(engine, recording, optimizer=adam)
+    trace = recording.trace(7, X[:4], Y[:4])
+    assert_equal(trace.parameters, recording.parameters(7))
+    model, loss_fn = recording.at(7), snn.BCEWithLogitsLoss()
+    assert trace.loss == float(loss_fn(model(X[:4]), Y[:4]))
+
+
+def test_a_module_of_ones_own_that_draws_and_skips_parameters() -> None:
+    class Noisy(snn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.unused = snn.Linear(3, 1), snn.Linear(2, 2)
+
+        def forward(self, x: Any) -> Any:
+            return self.inner(x + 0.1 * snn.rand(*x.shape))
+
+        def backward(self, dy: Any) -> Any:
+            return self.inner.backward(dy)
+
+    def run(recording: snn.Recording) -> None:
+        snn.manual_seed(1)
+        model = Noisy()
+        loader = snn.DataLoader(snn.TensorDataset(X, Y), batch_size=32, shuffle=True)
+        optimizer = snn.Adam(model.parameters())
+        history = snn.fit(model, snn.MSELoss(), optimizer, loader, 3, callbacks=[recording], progress=False)
+        assert history.engine == "numpy"
+
+    recording = snn.Recording()
+    run(recording)
+    assert set(recording.gradients(3)) == {"inner.weight", "inner.bias"}
+    assert set(recording.moments(3)) == {"inner.weight", "inner.bias"}
+    for step in (0, 2, 5, 8):
+        same_steps(recording, recording.fork(step), step)
+
+
+# ---- forks ----------------------------------------------------------------------------------------
+
+
+@both
+@kinds
+def test_a_fork_with_nothing_changed_is_the_run(engine: str, kind: str) -> None:
+    recording = snn.Recording()
+    steps = program(engine, recording, **KINDS[kind])[2].steps
+    state = snn.default_generator.get_state()
+    for step in {0, 1, steps // 5 - 1, steps // 5, steps // 5 + 2, steps - 1}:
+        if step == steps:
+            continue
+        fork = recording.fork(step)
+        same_steps(recording, fork, step)
+        if step + 1 < steps:
+            same_steps(recording, fork.fork(step), step)
+            same_steps(recording, fork.fork(step + 1), step + 1)
+    np.testing.assert_array_equal(snn.default_generator.get_state(), state)
+
+
+@both
+def test_a_fork_of_a_thin_recording(engine: str) -> None:
+    recording = snn.Recording(every=7)
+    program(engine, recording, dropout=0.3, optimizer=adam)
+    same_steps(recording, recording.fork(7), 7)
+    same_steps(recording, recording.fork(14), 14)
+
+
+@both
+def test_a_fork_with_another_rate_or_optimizer(engine: str) -> None:
+    """What a program with that change at that step does."""
+
+    def changed(state: snn.FitState) -> None:
+        if state.epoch == 2:
+            state.optimizer.param_groups[0]["lr"] = 0.5
+
+    recording, other = snn.Recording(), snn.Recording()
+    program(engine, recording, optimizer=sgd)
+    program(engine, other, optimizer=sgd, callbacks=[changed])
+    fork = recording.fork(2 * STEPS, lr=0.5)
+    for step in range(2 * STEPS, 5 * STEPS + 1):
+        assert_equal(fork.parameters(step), other.parameters(step))
+    fork = recording.fork(7, optimizer=snn.Adam, lr=0.01)
+    assert fork.moments(7) == {}
+    assert float(fork.moments(8)["0.weight"]["step"]) == 1
+    np.testing.assert_array_equal(fork.gradients(8)["0.weight"], recording.gradients(8)["0.weight"])
+    assert fork.settings(9)["groups"][0]["lr"] == 0.01
+
+
+@both
+def test_a_fork_with_another_rate_ends_the_schedules(engine: str) -> None:
+    recording = snn.Recording()
+    program(engine, recording, **KINDS["schedules"])
+    rates = {recording.settings(step)["groups"][0]["lr"] for step in range(1, 26)}
+    assert len(rates) > 5
+    fork = recording.fork(7, lr=0.03)
+    assert {fork.settings(step)["groups"][0]["lr"] for step in range(8, 26)} == {0.03}
+
+
+@both
+def test_settings_are_those_that_made_the_step(engine: str) -> None:
+    seen: list[float] = []
+
+    class Watched(snn.Adam):
+        def step(self, closure: Any = None) -> Any:
+            seen.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    recording = snn.Recording()
+    program(engine, recording, **KINDS["schedules"])
+    program("numpy", **{**KINDS["schedules"], "optimizer": lambda p: Watched(p, lr=0.02, amsgrad=True)})
+    assert [recording.settings(step)["groups"][0]["lr"] for step in range(1, 26)] == seen
+
+
+@both
+def test_a_stopped_run_is_forked_to_where_it_stopped_and_a_diverged_one_to_its_planned_end(
+    engine: str,
+) -> None:
+    recording = snn.Recording()
+    stopping = snn.EarlyStopping(patience=1, min_delta=1.0)
+    program(engine, recording, epochs=50, callbacks=[stopping])
+    assert recording.fork(3).steps[-1] == recording.steps[-1] == stopping.stopped_epoch * STEPS
+
+
+@both
+def test_divergence_leaves_the_steps_before_and_can_be_forked(engine: str) -> None:
+    recording = snn.Recording()
+    data = (X * 1e4, Y)
+    with pytest.raises(snn.DivergenceError) as caught:
+        program(engine, recording, data=data, optimizer=lambda p: snn.SGD(p, lr=1e30), loss_fn=snn.MSELoss())
+    losses = caught.value.history.step_losses
+    np.testing.assert_array_equal(recording.losses, losses)
+    assert recording.steps[-1] == len(losses) - 2  # the last finite loss was computed there
+    fork = recording.fork(0, lr=1e-9)
+    assert fork.steps[-1] == 5 * STEPS
+    with pytest.raises(snn.DivergenceError):
+        recording.fork(0)
+
+
+# ---- fit again, checkpoints, bounds ---------------------------------------------------------------
+
+
+@both
+def test_fit_again_goes_on_counting(engine: str) -> None:
+    snn.manual_seed(0)
+    model = snn.Sequential(snn.Linear(3, 4), snn.Sigmoid(), snn.Linear(4, 1))
+    optimizer = snn.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    loader = snn.DataLoader(snn.TensorDataset(X, Y), batch_size=32, shuffle=True)
+    recording, losses = snn.Recording(), []
+    for epochs, lr in ((2, 0.1), (1, 0.5)):
+        optimizer.param_groups[0]["lr"] = lr
+        history = snn.fit(
+            model, snn.MSELoss(), optimizer, loader, epochs,
+            engine=engine, callbacks=[recording], progress=False,
+        )  # fmt: skip
+        losses.append(history.step_losses)
+    np.testing.assert_array_equal(recording.steps, np.arange(16))
+    np.testing.assert_array_equal(recording.losses, np.concatenate(losses))
+    assert recording.settings(10)["groups"][0]["lr"] == 0.1
+    assert recording.settings(11)["groups"][0]["lr"] == 0.5
+    same_steps(recording, recording.fork(12), 12)
+    fork = recording.fork(7)
+    assert fork.steps[-1] == 10
+    assert_equal(fork.parameters(10), recording.parameters(10))
+    with pytest.raises(ValueError, match="another model"):
+        program(engine, recording)
+    assert len(recording) == 16
+
+
+@both
+def test_with_a_checkpoint_the_recording_begins_where_the_run_goes_on(engine: str, tmp_path: Any) -> None:
+    path = tmp_path / "run.safetensors"
+    whole, late = snn.Recording(), snn.Recording()
+    program(engine, whole, dropout=0.3)
+    program(engine, epochs=2, dropout=0.3, checkpoint=path)
+    program(engine, late, dropout=0.3, checkpoint=path)
+    np.testing.assert_array_equal(late.steps, np.arange(2 * STEPS, 5 * STEPS + 1))
+    for step in range(2 * STEPS + 1, 5 * STEPS + 1):
+        assert_equal(late.parameters(step), whole.parameters(step))
+        assert_equal(late.gradients(step), whole.gradients(step))
+    assert np.isnan(late.losses[: 2 * STEPS]).all()
+    np.testing.assert_array_equal(late.losses[2 * STEPS :], whole.losses[2 * STEPS :])
+    same_steps(late, late.fork(13), 13)
+
+
+@both
+def test_when_it_is_full_it_thins_evenly_and_says_so(engine: str) -> None:
+    whole, small = snn.Recording(), snn.Recording(max_bytes=4000)
+    program(engine, whole, epochs=20)
+    with pytest.warns(RuntimeWarning, match="one step in 16 now"):
+        program(engine, small, epochs=20)
+    assert small.every == 16
+    assert small.steps.tolist() == [0, 16, 32, 48, 64, 80, 96, 100]
+    assert small._store.nbytes <= 4000
+    for step in small.steps:
+        assert_equal(small.parameters(step), whole.parameters(step))
+        assert_equal(small.gradients(step), whole.gradients(step))
+    same_steps(small, small.fork(32), 32)
+    assert small.losses.tobytes() == whole.losses.tobytes()
+
+
+# ---- bad input ------------------------------------------------------------------------------------
+
+
+def test_bad_input() -> None:
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match="every"):
+            snn.Recording(every=wrong)
+    with pytest.raises(TypeError, match="every"):
+        snn.Recording(every=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_bytes"):
+        snn.Recording(max_bytes=0)
+    with pytest.raises(ValueError, match="give at least"):
+        program("numpy", snn.Recording(max_bytes=100))
+    with pytest.raises(ValueError, match="2 recordings"):
+        program("numpy", snn.Recording(), callbacks=[snn.Recording()])
+    empty = snn.Recording()
+    for ask in (empty.at, empty.fork, empty.parameters, empty.rows, empty.settings):
+        with pytest.raises(ValueError, match="Recording is empty; give it to fit"):
+            ask(3)
+    with pytest.raises(ValueError, match="empty"):
+        empty.over_time("0.weight")
+    recording = snn.Recording(every=10)
+    program("numpy", recording)
+    with pytest.raises(IndexError, match=r"no step 13; nearest are 10 and 20 \(every=10, 0 to 25\)"):
+        recording.at(13)
+    with pytest.raises(IndexError, match="nearest are 25"):
+        recording.fork(26)
+    with pytest.raises(IndexError, match="nearest are 0"):
+        recording.parameters(-1)
+    with pytest.raises(TypeError, match="step"):
+        recording.at("10")  # type: ignore[arg-type]
+    with pytest.raises(IndexError, match="no step 26 of the run; it made 1 to 25"):
+        recording.rows(26)
+    with pytest.raises(ValueError, match="the end of the run"):
+        recording.fork(25)
+    with pytest.raises(ValueError, match="learning rate"):
+        recording.fork(10, lr=-1.0)
+    with pytest.raises(KeyError, match=r"it has 0\.weight"):
+        recording.over_time("weight")
+
+
+def test_a_metric_that_a_schedule_waits_for_is_known_at_the_end_of_an_epoch_only() -> None:
+    def waits(optimizer: Any) -> Any:
+        schedule = snn.ReduceLROnPlateau(optimizer, mode="max", patience=0)
+        schedule.monitor = "accuracy"
+        return schedule
+
+    recording = snn.Recording()
+    program("numba", recording, scheduler=waits, metrics=["accuracy"])
+    same_steps(recording, recording.fork(10), 10)
+    with pytest.raises(ValueError, match="in the middle of an epoch"):
+        recording.fork(12)
+
+
+def test_an_optimizer_whose_state_is_no_numbers() -> None:
+    class Odd(snn.SGD):
+        def _update(self, parameter: Any, group: Any) -> Any:
+            self.state[parameter]["note"] = "a text"
+            return super()._update(parameter, group)
+
+    with pytest.raises(TypeError, match="Odd, which keeps 'note' of type str"):
+        program("numpy", snn.Recording(), optimizer=lambda p: Odd(p, lr=0.1))
+
+
+def test_ready_made_batches_are_forked_and_have_no_rows() -> None:
+    batches = [(X[:10], Y[:10]), (X[10:30], Y[10:30]), (X[30:], Y[30:])]
+    model = snn.Linear(3, 1)
+    recording = snn.Recording()
+    snn.fit(
+        model, snn.MSELoss(), plain(model.parameters()), batches, 3, callbacks=[recording], progress=False
+    )
+    for step in (0, 3, 4, 8):
+        same_steps(recording, recording.fork(step), step)
+    with pytest.raises(ValueError, match="ready-made"):
+        recording.rows(2)
+
+
+def test_layout_gives_back_what_it_got() -> None:
+    tensors = {
+        ("parameter", "a", ""): np.arange(12.0).reshape(2, 2, 3),
+        ("state", "a", "step"): np.arange(2.0),
+    }
+    layout = Layout.of(tensors)
+    rows = np.empty((2, layout.width))
+    layout.pack(tensors, rows)
+    assert Layout.from_plain(layout.as_plain()) == layout
+    for i in range(2):
+        assert_equal(
+            {"/".join(k): v for k, v in layout.unpack(rows[i]).items()},
+            {"/".join(k): v[i] for k, v in tensors.items()},
+        )
+    assert math.prod(rows.shape) == 14
