@@ -69,7 +69,9 @@ def trace_diagram(
         else:
             _units(ax, column, place, radius)
         low = -max(heights) / 2 - 0.25
-        ax.text(place[0, 0], low, "\n".join(column.labels), ha="center", va="top", fontsize=SMALL)
+        # A dollar in somebody's name for a module is a dollar.
+        words: Any = {"ha": "center", "va": "top", "fontsize": SMALL, "parse_math": False}
+        ax.text(place[0, 0], low, "\n".join(column.labels), **words)
         ax.plot(place[0, 0], low - 0.2 * len(column.labels), alpha=0)  # room for that
     end_x = places[-1][0, 0] + 0.62 * APART
     ax.text(
@@ -133,7 +135,7 @@ def _band(ax: Axes, column: Column, start: Array, end: Array, heights: list[floa
     if column.weight is not None:
         rows, columns = column.weight.shape
         name = f"{column.weight_name}\n{rows} × {columns}"
-        ax.text((x0 + x1) / 2, 0, name, ha="center", va="center", fontsize=SMALL)
+        ax.text((x0 + x1) / 2, 0, name, ha="center", va="center", fontsize=SMALL, parse_math=False)
 
 
 def _units(ax: Axes, column: Column, place: Array, radius: float) -> None:

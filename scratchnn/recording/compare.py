@@ -86,6 +86,11 @@ class Comparison:
             found.append(("compared", compared))
         return [(name, text) for name, text in found if text] + [("also differs", text) for text in self.also]
 
+    def _repr_html_(self) -> str:
+        from ..show import comparison_html
+
+        return comparison_html(self)
+
     def __str__(self) -> str:
         return "\n".join(f"{name:<14}{text}" for name, text in self.lines())
 

@@ -18,6 +18,7 @@ from .steps import step_body
 from .tables import array_block, data_table
 
 __all__ = [
+    "comparison_html",
     "gradcheck_html",
     "history_html",
     "model_html",
@@ -194,6 +195,13 @@ def parity_html(report: Any) -> str:
         tag("p", report.parted) if report.parted else None,
         tag("p", f"Time: {seconds}.", class_="hint") if seconds else None,
     )
+
+
+def comparison_html(comparison: Any) -> str:
+    """Where two runs part, by how much, and why."""
+    rows = [(name or "and", (text, "left")) for name, text in comparison.lines()]
+    name = "Two runs: identical" if comparison.identical else f"Two runs part: {comparison.cause}"
+    return cell(name, data_table(("about", ("what was found", "left")), rows, label="Comparison of two runs"))
 
 
 def _verdict(passed: bool) -> Markup:
