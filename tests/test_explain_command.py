@@ -122,6 +122,7 @@ def test_without_an_entry_the_largest_gradient_is_explained(tmp_path: Path) -> N
     trace = explain_study("sine", 2, hidden=3)
     (sheet,) = write_page(trace, [], None, tmp_path / "step.html")
     gradient = np.abs(trace.gradients["0.weight"])
+    assert gradient.shape == (3, 1)
     row, column = np.unravel_index(gradient.argmax(), gradient.shape)
     assert f"0.weight[{row},{column}]" in sheet.title
 

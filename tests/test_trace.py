@@ -6,6 +6,7 @@ import copy
 import csv
 import io
 import json
+import random
 import subprocess
 import sys
 import warnings
@@ -226,6 +227,140 @@ def test_the_second_use_of_one_name_is_numbered() -> None:
     ]  # fmt: skip
     assert bits(trace["fc#2"].backward.inputs["x"]) == bits(trace["fc"].forward.outputs["y"])  # type: ignore[union-attr]
     assert bits(trace["fc"].backward.inputs["x"]) == bits(trace.x)  # type: ignore[union-attr]
+
+
+class Both(snn.Module):
+    """f(first half) + f(second half), taken back in the order of the forward."""
+
+    def __init__(self) -> None:
+        self.f = snn.Sequential(snn.Linear(2, 2), snn.Tanh())
+
+    def forward(self, x: Any) -> Any:
+        y = []
+        self.trails = []
+        for half in (x[:, :2], x[:, 2:]):
+            y.append(self.f(half))
+            self.trails.append(self.f._snapshot())
+        return y[0] + y[1]
+
+    def backward(self, dy: Any) -> Any:
+        halves = []
+        for trail in self.trails:
+            self.f._restore(trail)
+            halves.append(self.f.backward(dy))
+        return np.concatenate(halves, axis=1)
+
+
+def test_a_backward_belongs_to_the_forward_whose_arrays_it_uses() -> None:
+    trace = snn.trace(Both(), snn.MSELoss(), traced.batch(5, 4), traced.batch(5, 2, seed=1))
+    backward = [step for step in trace.steps if step.direction == "backward" and step.op == "linear_vjp"]
+    assert [step.path for step in backward] == ["f.0", "f.0#2"]
+    for step, half in zip(backward, (trace.x[:, :2], trace.x[:, 2:]), strict=True):
+        assert bits(step.inputs["x"]) == bits(half)
+        assert bits(trace[step.path].forward.inputs["x"]) == bits(half)
+
+
+class Double(snn.Module):
+    """A leaf that keeps nothing."""
+
+    def forward(self, x: Any) -> Any:
+        return 2 * x
+
+    def backward(self, dy: Any) -> Any:
+        return 2 * dy
+
+
+def test_uses_that_keep_nothing_are_taken_back_from_the_last() -> None:
+    double = Double()
+    model = snn.Sequential(double, snn.Linear(2, 2), double)
+    trace = snn.trace(model, snn.MSELoss(), traced.batch(3, 2), traced.batch(3, 2, seed=1))
+    assert [step.path for step in trace.steps if step.direction == "backward"] == ["loss", "2", "1", "0"]
+
+
+def test_a_grad_written_by_hand_is_shared_out_to_the_uses() -> None:
+    class Shift(snn.Module):
+        def __init__(self) -> None:
+            self.b = snn.Parameter([0.25, -0.5])
+
+        def forward(self, x: Any) -> Any:
+            return x + self.b.data
+
+        def backward(self, dy: Any) -> Any:
+            self.b.grad = dy.sum(axis=0) if self.b.grad is None else self.b.grad + dy.sum(axis=0)
+            return dy
+
+    shift = Shift()
+    trace = snn.trace(snn.Sequential(shift, shift), snn.MSELoss(reduction="sum"), [[1, 2]], [[0, 0]])
+    assert [trace[path].backward.outputs["db"].tolist() for path in "10"] == [[3, 2]] * 2  # type: ignore[union-attr]
+    assert trace.gradients["0.b"].tolist() == [6, 4]
+
+
+def test_layers_used_without_being_called_belong_to_who_uses_them() -> None:
+    class Tied(snn.Module):
+        def __init__(self) -> None:
+            self.inner = snn.Linear(2, 2, bias=False)
+
+        def forward(self, x: Any) -> Any:
+            self.x = x
+            return x @ self.inner.weight.data
+
+        def backward(self, dy: Any) -> Any:
+            self.inner.weight.accumulate(self.x.T @ dy)
+            return dy @ self.inner.weight.data.T
+
+    trace = snn.trace(snn.Sequential(Tied()), snn.MSELoss(), [[1, 2]], [[0, 0]])
+    pair = trace["0"]
+    assert trace.paths == ["0", "loss"]
+    assert pair.forward.parameters == {"inner.weight": "0.inner.weight"}
+    assert pair.backward is not None
+    assert bits(pair.backward.outputs["dinner.weight"]) == bits(trace.gradients["0.inner.weight"])
+
+
+def test_containers_are_no_steps() -> None:
+    model = snn.Sequential(snn.Sequential(), snn.Sequential(snn.Linear(2, 2)))
+    assert snn.trace(model, snn.MSELoss(), [[1, 2]], [[0, 0]]).paths == ["1.0", "loss"]
+
+
+def test_what_went_in_is_kept_though_the_model_writes_into_it() -> None:
+    model = snn.Sequential(traced.Rude(3), snn.Linear(3, 3))
+    x, target = traced.batch(4, 3), traced.batch(4, 3, seed=1)
+    before = x.copy()
+    trace = snn.trace(model, snn.MSELoss(), x, target)
+    assert bits(trace.x) == bits(trace["0"].forward.inputs["x"]) == bits(x) == bits(before)
+
+
+def test_the_loss_without_reduction_is_differentiated_as_a_sum() -> None:
+    trace = snn.trace(*traced.own_modules())
+    pair = trace["loss"]
+    assert pair.backward is not None
+    assert pair.backward.inputs["dloss"].shape == pair.forward.outputs["loss"].shape == (5, 3)
+    assert trace.loss == float(pair.forward.outputs["loss"].sum())
+
+
+class Noisy(snn.Module):
+    """Draws from Python's and NumPy's streams."""
+
+    def forward(self, x: Any) -> Any:
+        self.factor = random.random() + np.random.rand()
+        return x * np.float32(self.factor)
+
+    def backward(self, dy: Any) -> Any:
+        return dy * np.float32(self.factor)
+
+
+def test_other_streams_of_random_numbers_stay_where_they_were() -> None:
+    model = snn.Sequential(snn.Linear(2, 2), Noisy())
+    before = traced.world()
+    trace = snn.trace(model, snn.MSELoss(), [[1, 2]], [[0, 0]])
+    assert traced.world() == before
+    assert bits(trace.prediction) == bits(model([[1.0, 2.0]]))
+
+
+def test_the_masks_can_be_drawn_again() -> None:
+    trace = snn.trace(*traced.shared())
+    snn.manual_seed(99)
+    snn.default_generator.set_state(trace.random_state)
+    assert bits(trace.model(trace.x)) == bits(trace.prediction)
 
 
 def test_dropout_masks_are_those_of_the_next_step() -> None:

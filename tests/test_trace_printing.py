@@ -177,3 +177,12 @@ def test_an_input_is_named_by_where_it_came_from() -> None:
     text = " ".join(str(step(traced.residual)).split())
     assert "1 Residual() (5, 4) -> (5, 4) computed by Residual.forward x y of 0 (Linear) y (5, 4)" in text
     assert "1 Residual() (5, 4) <- (5, 4) computed by Residual.backward dy dx of 2 (Linear) dx (5, 4)" in text
+
+
+def test_a_parameter_is_printed_though_it_equals_an_output() -> None:
+    model = snn.Sequential(snn.Linear(2, 2, bias=False), snn.Linear(2, 2, bias=False))
+    for layer in model:
+        layer.weight.data[...] = np.eye(2)  # type: ignore[attr-defined]
+    text = str(snn.trace(model, snn.MSELoss(), np.eye(2), np.zeros((2, 2))))
+    assert "weight  (2, 2)  1  0\n" in text
+    assert "weight          y of" not in text
