@@ -6,7 +6,7 @@ import functools
 from typing import Any
 from xml.etree import ElementTree
 
-from ..notation import Add, Expression
+from ..notation import Expression
 from .markup import Markup, tag
 
 __all__ = ["counts_of", "equations_of", "formula_block", "math", "math_lines"]
@@ -25,24 +25,15 @@ def math(expression: Expression, *, block: bool = False) -> Markup:
 
 
 def math_lines(expression: Expression) -> list[Markup]:
-    """An expression on its own; a long sum, which no browser breaks, on as many lines as it needs."""
-    if not isinstance(expression, Add) or len(expression.text()) <= LONGEST:
-        return [math(expression, block=True)]
+    """An expression on its own; a long one, which no browser breaks, on as many lines as it needs."""
     from latex2mathml.converter import convert
 
-    terms = expression.terms
-    each = next(k for k in range(len(terms), 0, -1) if k == 1 or _fits(terms, k))
-    made = []
-    for at in range(0, len(terms), each):
-        text = Add(terms[at : at + each]).latex()
-        sign = "" if at == 0 or text.startswith("-") else "+ "
-        made.append(_set(str(convert(sign + text)), True, continued=at > 0))
-    return made
+    from ..trace.sheet_latex import broken
 
-
-def _fits(terms: tuple[Expression, ...], each: int) -> bool:
-    """Whether lines of `each` terms are short enough."""
-    return all(len(Add(terms[at : at + each]).text()) <= LONGEST for at in range(0, len(terms), each))
+    rows = broken(expression, LONGEST)
+    if len(rows) == 1:
+        return [math(expression, block=True)]
+    return [_set(str(convert(row)), True, continued=at > 0) for at, row in enumerate(rows)]
 
 
 def _set(mathml: str, block: bool, continued: bool = False) -> Markup:
@@ -54,7 +45,7 @@ def _set(mathml: str, block: bool, continued: bool = False) -> Markup:
         _set_blank(node)
         _set_brackets(node)
         _set_sign(node)
-    if continued:
+    if continued and root[0][0].text in SIGNS:
         root[0][0].set("form", "infix")
     ElementTree.register_namespace("", MATHML)
     return Markup(ElementTree.tostring(root, encoding="unicode"))

@@ -32,7 +32,7 @@ def sheet_body(sheet: Any, *, level: int = 4, prefix: str | None = None) -> Mark
         parts.append(tag(f"h{level}", sheet.heading))
     for title, lines in sheet.passes:
         if title:
-            parts.append(tag(f"h{level + 1}", title))
+            parts.append(tag(f"h{level + 1}", title, class_="pass"))
         parts += [_line(line, level + 1 + bool(title), prefix) for line in lines]
     if sheet.checks:
         parts.append(tag(f"h{level}", "The same number from elsewhere"))
