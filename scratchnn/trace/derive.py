@@ -69,11 +69,11 @@ class Derivation:
         else:
             self._derive_now(source, index, depth)
 
-    def gradient_of_several(self, name: str, uses: Sequence[Source], index: Index) -> None:
+    def gradient_of_several(self, name: str, uses: Sequence[Source], index: Index, value: float) -> None:
         """The lines of a parameter or input that is used more than once: its gradients add up."""
         left = Indexed("grad", tuple(map(Number, index)), name)
         where = f"the sum over its {len(uses)} uses"
-        self._add_up(entry_name(name, "grad", index), where, left, uses, index, 0, "backward")
+        self._add_up(entry_name(name, "grad", index), where, left, uses, index, 0, "backward", value)
 
     # Lines -----------------------------------------------------------------------------------------
 
@@ -89,7 +89,9 @@ class Derivation:
         if parts is not None:
             left = Indexed(source.name, tuple(map(Number, index)), step.path)
             uses = parts.parts or (parts,)
-            self._add_up(key, f"{step.direction} of {step.label}", left, uses, index, depth, step.direction)
+            where = f"{step.direction} of {step.label}"
+            value = float(_array(step, source.name)[index])
+            self._add_up(key, where, left, uses, index, depth, step.direction, value)
 
     def _reserve(self, key: str) -> int:
         self._lines.append(None)
@@ -105,16 +107,17 @@ class Derivation:
         index: Index,
         depth: int,
         direction: str,
+        value: float,
     ) -> None:
         """A line for a sum of entries of the trace."""
         number = self._reserve(key)
         values = [self._value(use, index) for use in uses]
         self.magnitude = self.magnitude or math.fsum(map(abs, values))
         terms = tuple(Indexed(u.name, tuple(map(Number, u.index(index))), u.path) for u in uses)
-        numbers = tuple(Number(v, u.key(u.index(index))) for u, v in zip(uses, values, strict=True))
+        numbers = tuple(Number(v, u.key(index)) for u, v in zip(uses, values, strict=True))
         factors = tuple(
-            Factor(symbol, value, use.words(index), key=number.key)
-            for symbol, use, value, number in zip(terms, uses, values, numbers, strict=True)
+            Factor(symbol, number.value, use.words(index), key=number.key)
+            for symbol, use, number in zip(terms, uses, numbers, strict=True)
         )
         for use in uses:
             self.derive(use, index, depth + 1)
@@ -125,7 +128,7 @@ class Derivation:
             where,
             (Equation(left, terms[0] if len(terms) == 1 else Add(terms)),),
             numbers[0] if len(numbers) == 1 else Add(numbers),
-            math.fsum(values),
+            value,
             factors,
             len(terms),
             len(terms),

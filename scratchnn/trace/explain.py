@@ -80,14 +80,14 @@ def _of_gradient(trace: Trace, origins: Origins, name: str, index: Any, sample: 
     place = _entry(name, index, array.shape)
     sources = [origins.of_output(step, f"d{argument}") for step, argument in uses]
     values = [float(step.outputs[f"d{argument}"][place]) for step, argument in uses]
-    value = math.fsum(values) if len(values) > 1 else values[0]
+    value = float(trace.gradients[name][place]) if name in trace.gradients else math.fsum(values)
     if name == "x":
         sample = place[0] if trace.x.ndim > 1 else sample
     derivation = Derivation(trace, origins, _checked_sample(trace, sample))
     if len(sources) == 1:
         derivation.derive(sources[0], place)
     else:
-        derivation.gradient_of_several(name, sources, place)
+        derivation.gradient_of_several(name, sources, place, value)
     lines = derivation.lines()
     chain = chain_rule(origins, derivation, name, uses, place, value)
     entry = entry_name("", name, place)
