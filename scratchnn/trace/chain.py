@@ -82,6 +82,7 @@ def chain_rule(
     derivation: Derivation,
     name: str,
     uses: list[tuple[Step, str]],
+    sources: list[Source],
     index: Index,
     value: float,
 ) -> Line:
@@ -89,13 +90,14 @@ def chain_rule(
 
     Args:
         uses: the backward steps that give it a gradient, and the argument that it is there.
+        sources: those gradients.
         value: the gradient, as the step has it.
     """
     entry = Indexed(name.rpartition(".")[2], tuple(map(Number, index)), name.rpartition(".")[0])
     symbols: list[Expression] = []
     families = []
-    for step, argument in uses:
-        paths = _finished(origins, _start(origins, step, argument, index, entry))
+    for (step, argument), source in zip(uses, sources, strict=True):
+        paths = _finished(origins, _start(origins, step, argument, source.index(index), entry))
         factors = tuple(slope.symbol for slope in reversed(paths.slopes))
         body: Expression = factors[0] if len(factors) == 1 else Multiply(factors)
         for letter in reversed(paths.over):
@@ -132,11 +134,11 @@ def _start(origins: Origins, step: Step, argument: str, index: Index, entry: Exp
         paths = _Paths(np.array([index], np.intp).reshape(1, -1), entry)
         if _has_slopes(step):
             return _through(step, paths)
-        return _ended(paths, None, step.outputs["dx"], f"computed by the backward of {step.label}")
+        return _ended(paths, None, step.outputs["dx"], _own_backward(step))
     if step.op != "linear_vjp":
         gradient = step.outputs[f"d{argument}"]
         paths = _Paths(np.array([index], np.intp).reshape(1, -1), entry)
-        return _ended(paths, None, gradient, f"computed by the backward of {step.label}")
+        return _ended(paths, None, gradient, _own_backward(step))
     x = np.asarray(step.inputs["x"])
     lead, unit = x.shape[:-1], index[0]
     rows = list(np.ndindex(*lead))
@@ -155,6 +157,10 @@ def _start(origins: Origins, step: Step, argument: str, index: Index, entry: Exp
     return _Paths(at, symbol, over, [_Slope(derivative, values, words, keys)])
 
 
+def _own_backward(step: Step) -> str:
+    return f"computed by the backward of {step.label}, which is its author's own"
+
+
 def _finished(origins: Origins, paths: _Paths) -> _Paths:
     """Follow the paths to the loss, or to where the way is not known or the paths are too many."""
     while (step := _step_of(origins, paths)) is not None:
@@ -167,7 +173,7 @@ def _finished(origins: Origins, paths: _Paths) -> _Paths:
         if above.path == "loss":
             return _ended(paths, source, gradient, f"{source.name} of {above.label}")
         if not _has_slopes(above):
-            return _ended(paths, source, gradient, f"computed by the backward of {above.label}")
+            return _ended(paths, source, gradient, _own_backward(above))
         if _too_many(above, paths):
             return _ended(
                 paths, source, gradient, f"{source.name} of {above.label}; beyond are too many paths"

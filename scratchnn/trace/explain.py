@@ -78,9 +78,16 @@ def _of_loss(trace: Trace, origins: Origins, index: Any, sample: int | None) -> 
 def _of_gradient(trace: Trace, origins: Origins, name: str, index: Any, sample: int | None) -> Sheet:
     uses, array = _uses(trace, origins, name)
     place = _entry(name, index, array.shape)
-    sources = [origins.of_output(step, f"d{argument}") for step, argument in uses]
-    values = [float(step.outputs[f"d{argument}"][place]) for step, argument in uses]
-    value = float(trace.gradients[name][place]) if name in trace.gradients else math.fsum(values)
+    gradients = [step.outputs[f"d{argument}"] for step, argument in uses]
+    sources = [
+        origins.of_output(step, f"d{argument}").seen_as(array.shape, gradient.shape)
+        for (step, argument), gradient in zip(uses, gradients, strict=True)
+    ]
+    if name in trace.parameters:
+        value = float(trace.gradients[name][place])
+    else:
+        found = zip(gradients, sources, strict=True)
+        value = math.fsum(float(gradient[source.index(place)]) for gradient, source in found)
     if name == "x":
         sample = place[0] if trace.x.ndim > 1 else sample
     derivation = Derivation(trace, origins, _checked_sample(trace, sample))
@@ -89,7 +96,7 @@ def _of_gradient(trace: Trace, origins: Origins, name: str, index: Any, sample: 
     else:
         derivation.gradient_of_several(name, sources, place, value)
     lines = derivation.lines()
-    chain = chain_rule(origins, derivation, name, uses, place, value)
+    chain = chain_rule(origins, derivation, name, uses, sources, place, value)
     entry = entry_name("", name, place)
     return Sheet(
         f"dL/d({entry})",

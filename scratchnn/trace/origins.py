@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +55,10 @@ class Source:
             return index
         here, there = self.reshaped
         return tuple(int(i) for i in np.unravel_index(np.ravel_multi_index(index, here), there))
+
+    def seen_as(self, here: tuple[int, ...], there: tuple[int, ...]) -> Source:
+        """The same array of shape `there`, where it is used in shape `here`."""
+        return self if here == there else replace(self, reshaped=(here, there))
 
     def words(self, index: Index) -> str:
         """The origin of one entry, for people."""
@@ -146,7 +150,7 @@ class Origins:
                 return source
         for source, array in known:
             if array.size > 1 and array.size == value.size and _equal(array.reshape(value.shape), value):
-                return _reshaped(source, value.shape, array.shape)
+                return source.seen_as(value.shape, array.shape)
         for (one, a), (other, b) in itertools.combinations(known, 2):
             if a.shape == b.shape == value.shape and _equal(a + b, value):
                 return Source("sum", parts=(one, other))
@@ -167,10 +171,6 @@ def equation_name(step: Step, output: str) -> str:
     if not step.op or output != "dprediction":
         return output
     return output_names(step.op, step.inputs)[-1]
-
-
-def _reshaped(source: Source, here: tuple[int, ...], there: tuple[int, ...]) -> Source:
-    return Source(source.kind, source.path, source.name, source.step, source.place, reshaped=(here, there))
 
 
 def _equal(a: Array, b: Array) -> bool:
