@@ -74,6 +74,8 @@ def step_name(step: Any) -> str:
 
 def account(step: Any, origins: Origins) -> tuple[list[Fact], list[Shown]]:
     """The facts about a step, and the arrays to print: new inputs, then outputs. `origins` learns of them."""
+    from ..trace.origins import equation_name
+
     facts: list[Fact] = []
     arrays: list[Shown] = []
     key = f'trace["{step.path}"].{step.direction}'
@@ -94,6 +96,8 @@ def account(step: Any, origins: Origins) -> tuple[list[Fact], list[Shown]]:
     facts += _end(step)
     for name, value in step.outputs.items():
         title = name
+        if (formulas := equation_name(step, name)) != name:
+            title = f"{formulas} ({name})"
         if step.direction == "backward" and (parameter := step.parameters.get(name.removeprefix("d"))):
             title = f"{name} = dL/d({parameter})"
         arrays.append(Shown(name, title, value, axes_of(step, name, value), f'{key}.outputs["{name}"]'))

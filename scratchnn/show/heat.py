@@ -17,7 +17,7 @@ from ..checks import Array
 from .markup import Markup, tag
 from .numbers import number
 
-__all__ = ["as_grid", "heat_image", "heat_uri"]
+__all__ = ["as_grid", "heat_image", "heat_uri", "lies"]
 
 POSITIVE, NEGATIVE, INVALID = (0xD5, 0x5E, 0x00), (0x1F, 0x7A, 0xB8), (0xCC, 0x79, 0xA7)
 STRENGTHS = 127  # for each sign
@@ -64,8 +64,14 @@ def heat_uri(grid: Array) -> str:
 
 
 def heat_image(name: str, array: Array, *, wide: int = 420, tall: int = 180) -> Markup:
-    """An `img` of the array, as large as its entries need and the bounds allow, with words for it."""
+    """An `img` of the array, as large as its entries need and the bounds allow, with words for it.
+
+    A tall one lies on its side: see `lies`.
+    """
     grid = as_grid(array)
+    words = f"{grid.shape[0]} rows, {grid.shape[1]} columns"
+    if lies(array):
+        grid, words = grid.T, f"{words}, the rows from left to right"
     rows, columns = grid.shape
     size = max(0.4, min(9.0, wide / columns, tall / rows))
     finite = np.abs(array[np.isfinite(array)])
@@ -76,8 +82,14 @@ def heat_image(name: str, array: Array, *, wide: int = 420, tall: int = 180) -> 
         src=heat_uri(grid),
         width=max(1, round(columns * size)),
         height=max(1, round(rows * size)),
-        alt=f"Heat map of {name}: {rows} rows, {columns} columns, largest magnitude {largest}",
+        alt=f"Heat map of {name}: {words}; largest magnitude {largest}",
     )
+
+
+def lies(array: Array) -> bool:
+    """Whether the picture has the array's rows from left to right, to save room: many samples, few units."""
+    rows, columns = as_grid(array).shape
+    return rows > 2 * columns
 
 
 def _thinned(grid: Array) -> Array:

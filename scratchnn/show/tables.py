@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..checks import Array
-from .heat import heat_image
+from .heat import heat_image, lies
 from .markup import Markup, join, tag
 from .numbers import cells, number, shape_text, spread
 
 __all__ = ["array_block", "data_table", "scrolling", "size_of"]
 
 OPEN = 96  # entries that are shown at once
+TALLEST = 16  # rows of those
 WHOLE = 1600  # entries that are written at all; of more, the corners
 CORNER = 6  # rows and columns of a corner, taken from either end
 TINTS = 4
@@ -36,7 +37,7 @@ def array_block(name: str, array: Any, *, title: str = "", axes: str = "", key: 
     if array.ndim == 0 or array.size == 0:
         text = number(array[()]) if array.ndim == 0 else "empty"
         return tag("div", tag("p", heading, " ", tag("span", text, class_="value")), class_="array")
-    if array.size <= OPEN:
+    if array.size <= OPEN and (array.ndim == 1 or array.size // array.shape[-1] <= TALLEST):
         body = scrolling(f"{name}, table", _table(array, axes, name))
         return tag("div", tag("p", heading), body, class_="array")
     inside = [_table(array, axes, name)]
@@ -45,7 +46,14 @@ def array_block(name: str, array: Any, *, title: str = "", axes: str = "", key: 
         inside.append(
             tag("p", "Only the corners are written; the whole array is in the trace", where, class_="hint")
         )
-    summary = tag("summary", heading, " ", tag("small", spread(array), class_="spread"))
+    words = spread(array)
+    if lies(array):
+        words += (
+            "; in the picture, "
+            + (f"{WORDS[axes[0]][1]} run" if len(axes) == 2 else "rows run")
+            + " to the right"
+        )
+    summary = tag("summary", heading, " ", tag("small", words, class_="spread"))
     folded = tag("details", summary, scrolling(f"{name}, table", *inside))
     return tag("div", heat_image(name, array), folded, class_="array large")
 
