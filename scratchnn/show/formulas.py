@@ -6,7 +6,7 @@ import functools
 from typing import Any
 from xml.etree import ElementTree
 
-from ..notation import Expression
+from ..notation import Equation, Expression
 from .markup import Markup, tag
 
 __all__ = ["counts_of", "equations_of", "formula_block", "math", "math_lines"]
@@ -84,7 +84,7 @@ def _set_sign(node: ElementTree.Element) -> None:
             part.set("form", "prefix")
 
 
-def equations_of(step: Any) -> list[Expression]:
+def equations_of(step: Any) -> list[Equation]:
     """The formulas of a step as trees, without what this call has not: no bias, no weight."""
     from ..trace.calls import scope_of
 
@@ -98,7 +98,7 @@ def counts_of(step: Any) -> dict[str, int]:
     return calls.counts_of(step.op, step.inputs)
 
 
-def formula_block(equations: list[Expression]) -> Markup:
+def formula_block(equations: list[Equation]) -> Markup:
     """Formulas one under the other, in a box that scrolls by itself."""
     lines = [math(equation, block=True) for equation in equations]
     name = "Formulas" if len(lines) > 1 else "Formula"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import Array
+from ..notation import Equation
 from ..notation.latex import escaped
 from .account import Fact, Origins, account, axes_of, step_name
 from .formulas import equations_of
@@ -16,7 +17,8 @@ from .tables import size_of
 
 __all__ = ["trace_latex"]
 
-MOST_ROWS, MOST_COLUMNS = 12, 8  # of a table on paper; of larger arrays, the corners
+WIDTH = 70  # characters of a formula, after which it goes on in the next line
+MOST_ROWS, MOST_COLUMNS = 12, 6  # of a table on paper; of larger arrays, the corners
 PREAMBLE = r"""\documentclass{article}
 \usepackage{amsmath}
 \setlength{\parindent}{0pt}
@@ -25,6 +27,7 @@ PREAMBLE = r"""\documentclass{article}
 \begin{document}
 """
 NORMAL = {raised: chr(digit) for digit, raised in SUPERSCRIPTS.items()}  # digits out of superscripts
+END = "\\end{tabular}}"
 # Letters of ours that need a command; what else is not Latin is given by its number.
 LETTERS = {
     "<": r"\textless{}",
@@ -69,10 +72,19 @@ def _step(step: Any, origins: Origins) -> Iterable[str]:
     facts, arrays = account(step, origins)
     yield rf"\subsection{{{words(step_name(step))}}}"
     yield " ".join(_sentence(fact) for fact in facts)
-    for equation in equations_of(step):
-        yield rf"\[ {equation.latex()} \]"
+    if equations := equations_of(step):
+        rows = [row for equation in equations for row in _formula(equation)]
+        yield "\\begin{align*}\n" + " \\\\\n".join(rows) + "\n\\end{align*}"
     for shown in arrays:
         yield _array(shown.title, shown.array, shown.axes)
+
+
+def _formula(equation: Equation) -> list[str]:
+    """A formula, on as many lines as the page needs."""
+    from ..trace.sheet_latex import broken
+
+    first, *rest = broken(equation.right, WIDTH)
+    return [rf"{equation.left.latex()} &= {first}", *[rf"&\qquad {row}" for row in rest]]
 
 
 def _sentence(fact: Fact) -> str:
@@ -124,7 +136,8 @@ def _array(name: str, array: Any, letters: str) -> str:
         label = _row(r, array) if r >= 0 else r"$\vdots$"
         body.append([label, *[next(texts) if r >= 0 and c >= 0 else "" for c in columns]])
     table = _tabular("r|" + "r" * len(columns), heads, body)
-    return f"{head} ({words(size_of(array, letters))})\n\n{table}"
+    # The star keeps the name and its table on one page.
+    return f"{head} ({words(size_of(array, letters))}) \\\\*[2pt]\n{table}"
 
 
 def _mathematics(part: Array) -> list[list[str]]:
@@ -144,7 +157,7 @@ def _row(r: int, array: Array) -> str:
 
 def _tabular(columns: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     body = " \\\\\n".join(" & ".join(row) for row in rows)
-    return f"\\begin{{tabular}}{{{columns}}}\n{' & '.join(heads)} \\\\ \\hline\n{body}\n\\end{{tabular}}"
+    return f"{{\\small\\begin{{tabular}}{{{columns}}}\n{' & '.join(heads)} \\\\ \\hline\n{body}\n" + END
 
 
 def figure(value: Any) -> str:
