@@ -45,6 +45,7 @@ def test_initial_weights(engine: str) -> None:
     report = compare_runs(a, b)
     assert not report
     assert report.cause == "initial weights"
+    assert "part: initial weights" in report._repr_html_()
     assert report.parting is not None
     assert report.parting.step == 0
     assert report.parting.tensor == "0.weight"

@@ -20,13 +20,16 @@ from .hidden import decision_lines, hidden_regions
 from .line import binary_prediction, curve_fit, curve_fits, staircase, threshold_places, thresholds
 from .look import new_figure, panels, save
 from .plane import decision_regions, points, probabilities, probability, train_and_test
+from .recorded import animate, boundary_strip, gradients_over_time, parameters_over_time
 from .responses import hidden_activations, hidden_responses, hidden_triples
 from .step import trace_diagram
 from .sweeps import distribution, table_of_means
 from .training import confusion_matrix, loss_curve
 
 __all__ = [
+    "animate",
     "binary_prediction",
+    "boundary_strip",
     "confusion_matrix",
     "curve_fit",
     "curve_fits",
@@ -35,6 +38,7 @@ __all__ = [
     "decision_lines",
     "decision_regions",
     "distribution",
+    "gradients_over_time",
     "hidden_activations",
     "hidden_regions",
     "hidden_responses",
@@ -44,6 +48,7 @@ __all__ = [
     "network_diagram",
     "new_figure",
     "panels",
+    "parameters_over_time",
     "points",
     "predicted_against_actual",
     "probabilities",

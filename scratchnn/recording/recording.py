@@ -150,7 +150,9 @@ class Recording(Tape):
     def __repr__(self) -> str:
         size = f"{self._store.nbytes / 2**20:.3g} MiB"
         where = "in memory" if self.path is None else f"in {self.path}"
-        return f"Recording({len(self)} of {self._made} steps, every={self.every}, {size} {where})"
+        steps = self.steps
+        which = f"{len(steps)} steps, {steps[0]} to {steps[-1]}" if len(steps) else "empty"
+        return f"Recording({which}, every={self.every}, {size} {where})"
 
     # ---- going back -------------------------------------------------------------------------------
 

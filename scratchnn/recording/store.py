@@ -203,12 +203,11 @@ class Store:
             block.steps, block.words = block.steps[: block.n].copy(), block.words[: block.n].copy()
 
     def close(self) -> None:
-        """Write what is left, down to the disk."""
+        """Write what is left."""
         self.flush()
         if self.file is not None:
-            file, self.file = self.file, None
-            with file:
-                os.fsync(file.fileno())
+            self.file.close()
+            self.file = None
 
     def _put(self, data: bytes) -> bool:
         """Append; a full disk ends the recording, not the training."""
