@@ -1,6 +1,7 @@
 """Run a guide: its Python blocks in order, its commands, and what it says they print.
 
-`python tests/guide.py docs/gradcheck.md` writes the outputs of today's code into it.
+`python tests/guide.py docs/gradcheck.md` writes the outputs of today's code into it, as of a terminal
+of 100 columns.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from scratchnn.cli import main
 
+COLUMNS = "100"
 BLOCK = re.compile(r"```(python|text|console)\n(.*?)```", re.S)
 
 
@@ -37,7 +39,8 @@ def run_blocks(text: str, folder: Path) -> Iterator[tuple[re.Match[str], str]]:
         if kind == "python" and body.startswith("# layers.py\n"):
             (folder / "layers.py").write_text(body)
         elif kind == "python":
-            last = printed(exec, compile(body, "guide", "exec"), names)
+            with contextlib.chdir(folder):
+                last = printed(exec, compile(body, "guide", "exec"), names)
         elif kind == "text":
             yield block, last
         else:
@@ -61,4 +64,5 @@ def rewrite(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    os.environ["COLUMNS"] = COLUMNS
     rewrite(Path(sys.argv[1]))

@@ -13,6 +13,7 @@ from ..checks import Array
 from ..notation import Add, Derivative, Equation, Expression, Indexed, Multiply, Name, Number, Rest, Sum
 from ..notation.filled import folded_order
 from ..notation.parse import product
+from ..notation.text import as_number
 from .derive import AGREES, Derivation
 from .origins import Index, Origins, Source
 from .sheet import Factor, Line
@@ -108,7 +109,7 @@ def chain_rule(
     right = symbols[0] if len(symbols) == 1 else Add(tuple(symbols))
     numbers, count, shown, note, total = _numbers(families, derivation.sample)
     if abs(total - value) > AGREES * max(derivation.magnitude, abs(value)):
-        note = f"The paths add up to {total:.6g}. {note}"
+        note = f"The paths add up to {as_number(total, 6)}. {note}"
     return Line(
         0,
         0,

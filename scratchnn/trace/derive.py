@@ -12,6 +12,7 @@ from ..checks import Array
 from ..notation import Add, Equation, Expression, Indexed, Number, Sum
 from ..notation.filled import Filled, Leaf, concrete, fill
 from ..notation.scope import ROWS, Scope
+from ..notation.text import as_number
 from .calls import scope_of
 from .origins import Index, Origins, Source, entry_name, equation_name
 from .sheet import Factor, Line
@@ -231,7 +232,9 @@ class Derivation:
             )
         scale = max(abs(value), longest.magnitude if longest else 0)
         if not math.isfinite(written) or abs(written - value) > AGREES * scale + 1e-30:
-            notes.append(f"Written out, this is {written:.4g}: the code takes another way, without overflow.")
+            notes.append(
+                f"Written out, this is {as_number(written)}: the code takes another way, without overflow."
+            )
         return " ".join(notes)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..notation.text import as_number
 from .blanks import with_blanks
 from .chain import chain_rule
 from .checking import checks_of_gradient, checks_of_loss
@@ -193,8 +194,8 @@ def _meaning(trace: Trace, name: str, entry: str, place: Index, value: float) ->
     now = trace.x[place] if name == "x" else trace.parameters[name][place]
     effect = "the loss does not change"
     if value:
-        effect = f"the loss {'rises' if value > 0 else 'falls'} by {abs(value):.4g} per unit"
-    return f"{entry} is {now:.6g}. When it grows, {effect}."
+        effect = f"the loss {'rises' if value > 0 else 'falls'} by {as_number(abs(value))} per unit"
+    return f"{entry} is {as_number(float(now), 6)}. When it grows, {effect}."
 
 
 def _unit(dtype: Any, size: float) -> float:

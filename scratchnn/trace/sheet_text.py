@@ -14,6 +14,7 @@ __all__ = ["as_text"]
 NARROWEST, WIDEST = 40, 110
 INDENT = "    "
 DIGITS = 7
+HARD_SPACE, DEEPEST = "\u00a0", 6  # brackets are kept in one line, the inner ones longest
 
 
 def as_text(sheet: Sheet) -> str:
@@ -28,14 +29,28 @@ def as_text(sheet: Sheet) -> str:
 def _wrapped(text: str, indent: str, width: int) -> list[str]:
     if not text:
         return [""]
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=indent,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    rows: list[str] = []
+    for depth in range(1, DEEPEST):
+        rows = textwrap.wrap(
+            _together(text, depth),
+            width,
+            initial_indent=indent,
+            subsequent_indent=f"{indent}  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        if max(map(len, rows)) <= width:
+            break
+    return [row.replace(HARD_SPACE, " ") for row in rows]
+
+
+def _together(text: str, depth: int) -> str:
+    """The text with spaces that no line ends at inside of `depth` brackets and deeper."""
+    signs, inside = [], 0
+    for sign in text:
+        inside += (sign in "([") - (sign in ")]")
+        signs.append(HARD_SPACE if sign == " " and inside >= depth else sign)
+    return "".join(signs)
 
 
 def _rows(sheet: Sheet) -> Iterator[tuple[str, str]]:
