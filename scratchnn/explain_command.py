@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from .trace import Trace, trace
 __all__ = ["ExplainError", "explain", "explain_file", "explain_study", "write_page"]
 
 ENTRY = re.compile(r"(?P<name>[^\[\]]+?)\s*(\[(?P<index>[^\[\]]*)\])?")
+MOST_HIDDEN = 4096  # units of a study that can be asked for
+TOLD_EVERY = 1000  # steps
 LOSS_AFTER: dict[type, type[Loss]] = {Sigmoid: BCELoss, Softmax: CrossEntropyLoss, LogSoftmax: NLLLoss}
 
 
@@ -63,12 +67,13 @@ def explain(
         step = explain_study(what, study["--step"] or 0, study["--hidden"])
     sheets = write_page(step, entries, sample, out)
     when = "" if is_file else f" after {study['--step'] or 0:,} steps"
-    print(f"{what}{when}: {step.summary}")
-    for finding in step.findings:
-        print(f"! {finding}")
+    lines = [f"{what}{when}: {step.summary}", *(f"! {finding}" for finding in step.findings)]
     if entries:
-        print("\n\n".join(["", *map(str, sheets)]), end="\n\n")
-    print(f"The step with all its numbers: {out}")
+        lines += [f"\n{sheet}\n" for sheet in sheets]
+    lines.append(f"The step with all its numbers: {out}")
+    # A terminal without the signs of mathematics gets question marks, not an error.
+    encoding = sys.stdout.encoding or "utf-8"
+    print("\n".join(lines).encode(encoding, "replace").decode(encoding))
 
 
 # What to trace -----------------------------------------------------------------------------------------
@@ -87,6 +92,8 @@ def explain_study(name: str, step: int = 0, hidden: int | None = None) -> Trace:
         raise ExplainError(f"got --step {step}; it must be 0, for the first step, or more")
     if hidden is not None and hidden < 1:
         raise ExplainError(f"got --hidden {hidden}; a layer has at least 1 unit")
+    if hidden is not None and hidden > MOST_HIDDEN:
+        raise ExplainError(f"got --hidden {hidden}; a page has room for {MOST_HIDDEN:,} units")
     try:
         study = studies.load(name)
     except studies.StudyError as error:
@@ -95,10 +102,11 @@ def explain_study(name: str, step: int = 0, hidden: int | None = None) -> Trace:
     settings = {key: defaults[key] for key in ("hidden", "lr", "batch_size", "seed", "dtype")}
     if hidden is not None:
         settings["hidden"] = hidden
-    with warnings.catch_warnings():
+    with _progress(name, step) as tell, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of Softmax twice: the trace's findings say so
         model, loss_fn, optimizer, batches = study.start(**settings)
         for done, (x, target) in enumerate(_for_ever(batches)):
+            tell(done)
             if done == step:
                 return trace(model, loss_fn, x, target, optimizer=optimizer)
             optimizer.zero_grad()
@@ -110,6 +118,23 @@ def explain_study(name: str, step: int = 0, hidden: int | None = None) -> Trace:
             model.backward(loss_fn.backward())
             optimizer.step()
     raise AssertionError("batches for ever came to an end")
+
+
+@contextmanager
+def _progress(name: str, steps: int) -> Iterator[Callable[[int], None]]:
+    """Tells how far the training is, where there is a terminal to see it."""
+    if steps < TOLD_EVERY or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as line:
+
+        def tell(done: int) -> None:
+            if done % TOLD_EVERY == 0:
+                line.update(f"training {name}: step {done:,} of {steps:,}")
+
+        yield tell
 
 
 def _for_ever(batches: Any) -> Iterator[tuple[Array, Array]]:

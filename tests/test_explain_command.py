@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from processes import interrupted
 
 import scratchnn as snn
 from scratchnn import studies
@@ -165,6 +169,7 @@ WRONG = [
     (["circles", "--step", "-1"], ["--step -1", "0"]),
     (["circles", "--step", "1.5"], ["--step"]),
     (["circles", "--hidden", "0"], ["--hidden 0", "at least 1"]),
+    (["circles", "--hidden", "1000000"], ["--hidden 1000000", "4,096"]),
     (["circles", "--sample", "64"], ["--sample 64", "0 to 63"]),
     (["circles", "--sample", "-1"], ["--sample -1", "0 to 63"]),
     (["circles", "--x", "1,2"], ["--x", "circles", "a saved model"]),
@@ -251,6 +256,27 @@ def test_a_page_that_cannot_be_written(capsys: Any, tmp_path: Path, monkeypatch:
     code, _, err = run(capsys, "sine", "--hidden", "2", "--out", str(tmp_path / "step.html"))
     assert code == 1
     assert err == f"scratchnn: {tmp_path / 'step.html'}: No space left on device\n"
+
+
+def test_ctrl_c_ends_a_long_training_and_leaves_the_page_as_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "step.html"
+    out.write_text("before")
+    code, err, seconds = interrupted(
+        ["explain", "sine", "--step", "1000000000", "--out", str(out)], once=tmp_path, later=6
+    )
+    assert (code, err) == (130, f"scratchnn: stopped; {out} is as it was\n")
+    assert seconds < 2
+    assert out.read_text() == "before"
+
+
+def test_a_terminal_without_the_signs_is_no_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scratchnn.cli", "explain", "sine", "--hidden", "2",
+         "--entry", "0.weight[1,0]", "--out", str(tmp_path / "step.html")],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "dL/d(0.weight[1,0])" in done.stdout
 
 
 def test_a_run_that_diverges_says_where(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
