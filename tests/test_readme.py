@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -42,8 +43,8 @@ def test_commands_run(line: str, tmp_path: Path) -> None:
         extra = re.fullmatch(r'pip install -e "\.(\[\w+\])?"', install)
         assert extra, f"{install!r} is not a command this test knows"
         assert extra[1] is None or f"\n{extra[1].strip('[]')} = [" in (ROOT / "pyproject.toml").read_text()
-    program, verb, *rest = command.split()
-    assert (program, verb) in {("scratchnn", "study"), ("scratchnn", "check")}, (
+    program, verb, *rest = shlex.split(command)
+    assert (program, verb) in {("scratchnn", "study"), ("scratchnn", "check"), ("scratchnn", "explain")}, (
         f"{command!r} is run by no test"
     )
     for name, text in FILES.items():
@@ -55,6 +56,9 @@ def test_commands_run(line: str, tmp_path: Path) -> None:
         assert ran.returncode == 0, ran.stderr
         assert "PASS" in ran.stdout
         assert list((tmp_path / "out").glob("*.png"))
+    elif verb == "explain":
+        assert ran.returncode == 0, ran.stderr
+        assert (tmp_path / "step.html").read_text().startswith("<!DOCTYPE html>")
     else:
         assert ran.returncode == 1, ran.stderr  # the backward in the README is wrong
         (said,) = re.findall(r"`(Diagnosis: [\w-]+)`", README)
