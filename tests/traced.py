@@ -150,6 +150,11 @@ CASES: list[Callable[[], Case]] = [
 ]  # fmt: skip
 
 
+def bits(array: Any) -> Any:
+    array = np.asarray(array)
+    return array.dtype.str, array.shape, array.tobytes()
+
+
 def state_of(thing: Any, seen: dict[int, Any] | None = None) -> Any:
     """All that hangs on an object, down to the bytes of its arrays, and which of its parts are the same."""
     seen = {} if seen is None else seen

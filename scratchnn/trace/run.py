@@ -125,7 +125,7 @@ class Recorder:
             kept = dict(zip(reading.saved, memory or (), strict=False))
             pool = {**reading.values(module), "x": np.asarray(given[0]), **kept}
             exact = arguments(reading.op, pool)
-            if _same(reading.op(*exact.values()), y):
+            if _agrees(reading.op(*exact.values()), y):
                 call.reading, op = reading, reading.op.__name__
                 inputs = {name: _kept(value) for name, value in exact.items()}
                 saved = {name: _kept(value) for name, value in kept.items()}
@@ -185,7 +185,7 @@ class Recorder:
             result = reading.vjp(*exact.values())
             results = result if isinstance(result, tuple) else (result,)
             found = [outputs.get(name) for name in ("dx", "dweight", "dbias")]
-            if all(b is None or _same(a, b) for a, b in zip(results, found, strict=False)):
+            if all(b is None or _agrees(a, b) for a, b in zip(results, found, strict=False)):
                 op = reading.vjp.__name__
                 inputs = {name: _kept(value) for name, value in exact.items()}
         step = self._add(call.path, "backward", module._label(), op, inputs, outputs)
@@ -227,7 +227,7 @@ class Recorder:
         op, inputs = "", given
         if isinstance(loss_fn, Loss) and loss_fn._saved is not None:
             exact = _bound(loss_fn._op, loss_fn._saved)
-            if _same(loss_fn._op(*exact.values()), loss):
+            if _agrees(loss_fn._op(*exact.values()), loss):
                 op, inputs = loss_fn._op.__name__, exact
         step = self._add("loss", "forward", repr(loss_fn), op, inputs, {"loss": np.array(loss)})
         step.saved = {k: v for k, v in inputs.items() if isinstance(v, np.ndarray)}
@@ -242,7 +242,7 @@ class Recorder:
         if forward.op:
             # For reduction "none", one for each loss: backward() differentiates their sum.
             ones = np.ones(forward.outputs["loss"].shape, loss_fn._saved[0].dtype)
-            if _same(loss_fn._op_vjp(ones, *loss_fn._saved), dprediction):
+            if _agrees(loss_fn._op_vjp(ones, *loss_fn._saved), dprediction):
                 op, inputs = loss_fn._op_vjp.__name__, {"dloss": ones, **forward.inputs}
         outputs = {"dprediction": np.array(dprediction, order="K")}
         step = self._add("loss", "backward", repr(loss_fn), op, inputs, outputs)
@@ -264,6 +264,7 @@ class Recorder:
 
 
 _MISSING: Any = object()
+ROUNDINGS = 64  # by which two ways of adding up may differ, in eps of the largest number
 
 
 def _all_paths(module: Module, path: str = "") -> Iterator[tuple[str, Module]]:
@@ -305,6 +306,12 @@ def _kept(value: Any) -> Any:
     return value.copy("K") if isinstance(value, np.ndarray) else value
 
 
-def _same(a: Any, b: Any) -> bool:
-    a, b = np.asarray(a), np.asarray(b)
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+def _agrees(again: Any, ran: Any) -> bool:
+    """True where an op, run again, gives what the module gave, up to a matrix product's order of summing."""
+    a, b = np.asarray(again), np.asarray(ran)
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if a.tobytes() == b.tobytes():
+        return True
+    largest = np.abs(b[np.isfinite(b)]).max(initial=0)
+    return bool(np.allclose(a, b, rtol=0, atol=ROUNDINGS * np.finfo(b.dtype).eps * largest, equal_nan=True))
