@@ -444,6 +444,16 @@ def test_a_wrong_backward_is_seen_in_the_checks() -> None:
         assert check.difference > 1e10
 
 
+@pytest.mark.parametrize(("name", "index"), [("0.weight", (1, 1)), ("loss", ())])
+def test_the_checks_drop_what_the_step_dropped(name: str, index: Any) -> None:
+    """However much was drawn since."""
+    trace = a_trace("dropout", F64)
+    snn.rand(101)
+    for check in trace.explain(name, index).checks:
+        assert check.difference is not None
+        assert check.difference < 64
+
+
 def test_explaining_changes_nothing() -> None:
     trace = a_trace("dropout")
     state = snn.default_generator.get_state().copy()

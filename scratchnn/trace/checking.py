@@ -44,7 +44,6 @@ def checks_of_loss(trace: Trace, index: Index, value: float, unit: float) -> tup
 
 def _subject(trace: Trace) -> tuple[ModuleSubject | None, str]:
     with untouched():
-        default_generator.set_state(trace.random_state)
         try:
             return ModuleSubject(trace.model, [trace.x], trace.loss_fn, trace.target), ""
         except Exception as error:  # whatever a stranger's network raises in float64
