@@ -77,9 +77,9 @@ def _set_brackets(node: ElementTree.Element) -> None:
 
 def _set_sign(node: ElementTree.Element) -> None:
     """The sign of a number stands close to it."""
-    operator = f"{{{MATHML}}}mo"
+    operator, words = f"{{{MATHML}}}mo", f"{{{MATHML}}}mtext"
     for before, part in zip([None, *node], node, strict=False):
-        first = before is None or (before.tag == operator and before.text != ")")
+        first = before is None or before.tag == words or (before.tag == operator and before.text != ")")
         if part.tag == operator and part.text in SIGNS and first:
             part.set("form", "prefix")
 

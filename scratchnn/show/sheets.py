@@ -70,11 +70,10 @@ def _line(line: Any, level: int, prefix: str | None) -> Markup:
 
 def _writings(line: Any) -> Markup:
     """The three writings: symbols, numbers, value."""
-    folded = f" (the {line.shown} largest of {line.terms} terms)" if line.shown < line.terms else ""
     value = _blank(line.blank) if line.blank else tag("b", number(line.value), class_="value")
     rows = [
         ("in symbols", [math(symbols, block=True) for symbols in line.symbols]),
-        (f"in numbers{folded}", math_lines(line.numbers)),
+        ("in numbers", math_lines(line.numbers)),
         ("value", [value]),
     ]
     return tag(
