@@ -20,7 +20,21 @@ if TYPE_CHECKING:
     from ..train.fit import FitState
     from ..train.regime import Regime
 
-__all__ = ["Leg", "Live", "Place", "kept_stream", "read_data", "settings_of"]
+__all__ = ["Leg", "Live", "Mark", "Place", "kept_stream", "read_data", "settings_of"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a generator stands: so many words after a state that many marks share."""
+
+    base: Array
+    words: int
+
+    def state(self) -> Array:
+        """As `Generator.get_state` gives it."""
+        generator = Generator().set_state(self.base)
+        generator.skip(self.words)
+        return generator.get_state()
 
 
 @dataclass(frozen=True)
@@ -28,17 +42,31 @@ class Place:
     """Where a block of epochs began, before anything was drawn for it.
 
     Attributes:
-        step, epoch: made before it. generators: their states: the default one, and the loaders'.
+        step, epoch: made before it. marks: of the generators: the default one, and the loaders'.
         groups: the optimizer's hyperparameters. schedules: their states.
         ahead: steps of the first epoch, made before the recording, that these two are past already.
     """
 
     step: int
     epoch: int
-    generators: list[Array]
+    marks: list[Mark]
     groups: list[dict[str, Any]]
     schedules: list[dict[str, Any]]
     ahead: int = 0
+
+    @property
+    def generators(self) -> list[Array]:
+        """Their states."""
+        return [mark.state() for mark in self.marks]
+
+    def is_like(self, other: Place) -> bool:
+        """Nothing was drawn and no hyperparameter changed in between."""
+        pairs = zip(self.marks, other.marks, strict=True)
+        return (
+            all(a.base is b.base and a.words == b.words for a, b in pairs)
+            and self.groups == other.groups
+            and not (self.schedules or self.ahead or other.ahead)
+        )
 
 
 @dataclass(frozen=True)
@@ -84,6 +112,7 @@ class Leg:
         first: steps of the recording made before it. engine: "numpy", "numba" or "torch".
         settings: what the run was told, as plain values, hyperparameters left out.
         epochs: asked for; or made, where a callback stopped the run.
+        bases: states of generators, of which the places' marks speak.
         rows: of every batch, where they cannot be drawn again. live: None for a run read from a file.
     """
 
@@ -91,6 +120,7 @@ class Leg:
     engine: str
     settings: dict[str, Any]
     epochs: int
+    bases: list[Array] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     rows: list[Array] | None = None
     live: Live | None = None
@@ -113,12 +143,12 @@ class Leg:
             return np.arange(data["rows"])
         generator = default_generator if data["generator"] == "default" else None
         if data["generator"] == "own":
-            generator = Generator().set_state(place.generators[1])
+            generator = Generator().set_state(place.marks[1].state())
         rows = TensorDataset(np.arange(data["rows"]))
         loader = DataLoader(
             rows, data["batch_size"], data["shuffle"], drop_last=data["drop_last"], generator=generator
         )
-        with kept_stream(place.generators[0]):
+        with kept_stream(place.marks[0].state()):
             for _ in range(epoch):
                 loader.order()
             return loader.order()

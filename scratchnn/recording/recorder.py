@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..checkpoint import generators_of
 from ..checks import Array
-from ..random import default_generator
+from ..random import Generator, default_generator
 from .layout import Key, tensors_of
-from .leg import Leg, Place
+from .leg import Leg, Mark, Place
 
 if TYPE_CHECKING:
     from ..train.fit import FitState
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from .tape import Tape
 
 __all__ = ["Recorder"]
+
+
+FAR = 2**22  # words after which a new base is taken: drawing them again takes hundredths of a second
 
 
 class Recorder:
@@ -34,7 +38,7 @@ class Recorder:
         sources: tuple[Any, Any],
     ) -> None:
         self.recording, self.leg, self.state, self.regime, self.made = recording, leg, state, regime, made
-        self.generators = generators_of(*sources)
+        self.streams = [_Stream(generator) for generator in generators_of(*sources)]
         self.named = list(state.model.named_parameters())
         self.drawn = default_generator.drawn
 
@@ -51,12 +55,12 @@ class Recorder:
 
     def begin_block(self, skipped: int) -> None:
         """Note where generators, hyperparameters and schedules stand."""
-        groups = self.state.optimizer.state_dict()["param_groups"]
+        groups = self.state.optimizer.param_groups
         place = Place(
             self.made - skipped,
             self.state.epoch,
-            [generator.get_state() for generator in self.generators],
-            [{k: v for k, v in group.items() if k != "params"} for group in groups],
+            [stream.mark() for stream in self.streams],
+            [copy.deepcopy({k: v for k, v in group.items() if k != "params"}) for group in groups],
             [schedule.state_dict() for schedule in self.regime.schedules()],
             skipped,
         )
@@ -109,3 +113,23 @@ class Recorder:
         words = np.array([default_generator.drawn - self.drawn])
         tensors = tensors_of(self.named, self.state.optimizer, gradients=True)
         self.recording._take(np.array([self.made]), words, tensors, wanted=True)
+
+
+class _Stream:
+    """A generator of the run, and a copy that draws as many words: while they agree, a number tells all."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator, self.copy = generator, Generator()
+        self.base: Array | None = None
+        self.drawn = 0  # when the base was taken
+
+    def mark(self) -> Mark:
+        """Where the generator stands."""
+        state, words = self.generator.get_state(), self.generator.drawn - self.drawn
+        if self.base is not None and words < FAR:
+            self.copy.skip(words - self.copy.drawn)
+            if self.copy.get_state().tobytes() == state.tobytes():
+                return Mark(self.base, words)
+        self.base, self.drawn = state, self.generator.drawn
+        self.copy = Generator().set_state(state)
+        return Mark(state, 0)

@@ -57,7 +57,7 @@ def state_at(recording: Recording, step: int) -> bytes | None:
     if found is None or not any(place.step <= step for place in leg.places):
         return None
     place = _position(leg, step)[0]
-    if not place.generators:
+    if not place.marks:
         return None
     with kept_stream(place.generators[0]):
         if step > place.step:
@@ -92,11 +92,11 @@ def fork(recording: Recording, step: int, lr: float | None, optimizer: Any) -> R
     state = FitState(live.model, live.loss_fn, live.optimizer, History(), leg.epochs)
     state.epoch = place.epoch + epoch
     live.model.train()
-    with kept_stream(place.generators[0]), np.errstate(all="ignore"):
+    states = place.generators
+    with kept_stream(states[0]), np.errstate(all="ignore"):
         generators = generators_of(live.batches, live.held_out)
-        for generator, noted in zip(generators[1:], place.generators[1:], strict=True):
-            generator.set_state(noted)
-        default_generator.set_state(place.generators[0])
+        for generator, state_then in zip(generators, states, strict=True):
+            generator.set_state(state_then)
         drawn = default_generator.drawn
         for _ in range(epoch if isinstance(live.batches, DataLoader) else 0):
             live.batches.order()

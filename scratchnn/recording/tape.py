@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from ..checkpoint import refuse_strangers
 from ..checks import Array, as_int, positive_int
 from ..layers import Module
 from .layout import Key, Layout, tensors_of
-from .leg import Leg, Live, Place, settings_of
+from .leg import Leg, Live, Mark, Place, settings_of
 from .recorder import Recorder
 from .store import Block, Store
 
@@ -172,13 +171,10 @@ class Tape:
         self._model = model
         if self._store.last == made:
             kept = self._tensors(made)
-            same = all(
-                kept[key].tobytes() == value[0].tobytes()
-                for key, value in tensors.items()
-                if key[0] == "parameter"
-            )
-            if same:
+            if _same(kept, tensors, ("parameter", "state")):
                 return
+            if _same(kept, tensors, ("parameter",)):  # another optimizer goes on from here
+                tensors |= {key: value[None] for key, value in kept.items() if key[0] == "gradient"}
             self._store.cut(made - 1)
         self._take(np.array([made]), np.array([words]), tensors, wanted=True)
 
@@ -207,12 +203,16 @@ class Tape:
         self._store.flush(wait=True)
 
     def _add_place(self, leg: Leg, place: Place) -> None:
-        if leg.places and place.generators:
-            shared = leg.places[-1].generators  # a run that draws nothing
-            if all(a.tobytes() == b.tobytes() for a, b in zip(shared, place.generators, strict=True)):
-                place = replace(place, generators=shared)
+        if leg.places and leg.steps_an_epoch() is not None and place.is_like(leg.places[-1]):
+            return  # a run that draws nothing: the place before tells as much
         leg.places.append(place)
-        self._store.write("place", vars(place))
+        for mark in place.marks:
+            if not any(mark.base is base for base in leg.bases[-len(place.marks) :]):
+                leg.bases.append(mark.base)
+                self._store.write("base", {"state": mark.base})
+        bases = [id(base) for base in leg.bases]
+        marks = [(bases.index(id(mark.base)), mark.words) for mark in place.marks]
+        self._store.write("place", {**vars(place), "marks": marks})
 
     def _add_losses(self, leg: Leg, losses: Array) -> None:
         first = max([leg.first, *(start + len(part) for start, part in self._losses)])
@@ -285,7 +285,11 @@ class Tape:
                 self._legs.append(Leg(state["first"], state["engine"], state["settings"], state["epochs"]))
                 architecture, self.every = state["architecture"], state["every"]
             elif kind == "place":
-                self._legs[-1].places.append(Place(**state))
+                bases = self._legs[-1].bases
+                marks = [Mark(bases[base], words) for base, words in state["marks"]]
+                self._legs[-1].places.append(Place(**{**state, "marks": marks}))
+            elif kind == "base":
+                self._legs[-1].bases.append(state["state"])
             elif kind == "rows of batches":
                 self._legs[-1].rows = state["rows"]
             elif kind == "losses":
@@ -301,6 +305,12 @@ class Tape:
                 self.every = state["every"]
         self._made = max(self._made, self._store.last)  # rows come before the losses of their block
         return architecture
+
+
+def _same(kept: dict[Key, Array], tensors: dict[Key, Array], kinds: tuple[str, ...]) -> bool:
+    """Tensors of these kinds are the same as (1, *shape) ones, and as many."""
+    ours = {key: value.tobytes() for key, value in kept.items() if key[0] in kinds}
+    return ours == {key: value.tobytes() for key, value in tensors.items() if key[0] in kinds}
 
 
 def _first_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
