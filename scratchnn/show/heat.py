@@ -21,6 +21,7 @@ __all__ = ["as_grid", "heat_image", "heat_uri", "lies"]
 
 POSITIVE, NEGATIVE, INVALID = (0xD5, 0x5E, 0x00), (0x1F, 0x7A, 0xB8), (0xCC, 0x79, 0xA7)
 STRENGTHS = 127  # for each sign
+LARGEST, VISIBLE = 9.0, 5.0  # of an entry, on the page
 MOST = 128  # pixels along a side; more entries share a pixel
 
 
@@ -73,15 +74,17 @@ def heat_image(name: str, array: Array, *, wide: int = 420, tall: int = 180) -> 
     if lies(array):
         grid, words = grid.T, f"{words}, the rows from left to right"
     rows, columns = grid.shape
-    size = max(0.4, min(9.0, wide / columns, tall / rows))
+    across, down = min(LARGEST, wide / columns), min(LARGEST, tall / rows)
+    square = min(across, down)  # an entry is one, unless it would be a hair
+    across, down = max(square, min(across, VISIBLE)), max(square, min(down, VISIBLE))
     finite = np.abs(array[np.isfinite(array)])
     largest = number(finite.max(), 3) if finite.size else "none finite"
     return tag(
         "img",
         class_="heat",
         src=heat_uri(grid),
-        width=max(1, round(columns * size)),
-        height=max(1, round(rows * size)),
+        width=max(1, round(columns * across)),
+        height=max(1, round(rows * down)),
         alt=f"Heat map of {name}: {words}; largest magnitude {largest}",
     )
 
