@@ -50,6 +50,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "schedules": {"scheduler": warm_up_and_steps, "optimizer": adam},
     "one cycle": {"scheduler": one_cycle, "optimizer": adam},
     "plateau": {"scheduler": plateau, "validation": True},
+    "plateau of the training's loss": {"scheduler": plateau},
     "clipping": {"clip_grad_norm": 0.1, "clip_grad_value": 0.05},
     "validation that draws": {"validation": True, "dropout": 0.3, "metrics": ["accuracy"]},
     "in order": {"shuffle": False},

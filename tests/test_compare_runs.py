@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,25 @@ def test_a_schedule_shows_at_the_step_at_which_it_changes_the_rate(engine: str) 
     report = compare_runs(recorded(engine), recorded(engine, scheduler=lambda o: snn.StepLR(o, 2, gamma=0.5)))
     assert report.cause == "settings"
     assert report.why == "The runs were told different things: lr is 0.1 and 0.05 at step 11."
+
+
+@both
+def test_schedules_of_runs_read_from_files(engine: str, tmp_path: Path) -> None:
+    """Nobody can step a schedule that was read: what it was told is compared."""
+
+    def read(name: str, gamma: float) -> snn.Recording:
+        program(
+            engine, snn.Recording(path=tmp_path / name), scheduler=lambda o: snn.StepLR(o, 2, gamma=gamma)
+        )
+        return snn.Recording.load(tmp_path / name)
+
+    a, b = read("a.rec", 0.5), read("b.rec", 0.25)
+    assert compare_runs(a, a)
+    report = compare_runs(a, b)
+    assert report.cause == "settings"
+    assert "the schedules are StepLR and StepLR, with what each was told" in report.why
+    assert report.parting is not None
+    assert report.parting.step == 11
 
 
 @both

@@ -195,6 +195,23 @@ def test_trace_is_that_of_the_model_as_it_was(engine: str) -> None:
     assert trace.loss == float(loss_fn(model(X[:4]), Y[:4]))
 
 
+@both
+def test_groups_and_parameters_that_stay(engine: str) -> None:
+    def groups(parameters: Any) -> snn.Optimizer:
+        weight, _, last, bias = parameters
+        return snn.SGD(
+            [{"params": [weight], "momentum": 0.9}, {"params": [last, bias], "weight_decay": 0.1}], 0.1
+        )
+
+    recording = snn.Recording()
+    model, _, _ = program(engine, recording, optimizer=groups)
+    assert set(recording.parameters(7)) == {"0.weight", "0.bias", "3.weight", "3.bias"}
+    assert set(recording.gradients(7)) == {"0.weight", "3.weight", "3.bias"}
+    assert set(recording.moments(7)) == {"0.weight"}
+    np.testing.assert_array_equal(recording.parameters(7)["0.bias"], model[0].bias.data)
+    same_steps(recording, recording.fork(7), 7)
+
+
 def test_a_module_of_ones_own_that_draws_and_skips_parameters() -> None:
     class Noisy(snn.Module):
         def __init__(self) -> None:

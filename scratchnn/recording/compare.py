@@ -319,6 +319,12 @@ def _settings_differ(ours: Leg, theirs: Leg) -> list[str]:
     first, second = ours.settings, theirs.settings
     lines = zip(first["model"], second["model"], strict=False)
     found = [f"the model has {x.strip()} and {y.strip()}" for x, y in lines if x != y]
+    if (ours.live is None or theirs.live is None) and "torch" not in (ours.engine, theirs.engine):
+        # What a schedule does at a step is known where the schedule is; of files, what it was told.
+        told = [leg.places[0].schedules if leg.places else [] for leg in (ours, theirs)]
+        if told[0] != told[1]:
+            names = [", ".join(settings["schedulers"]) or "none" for settings in (first, second)]
+            found.append(f"the schedules are {names[0]} and {names[1]}, with what each was told")
     return found + [f"{n} is {first[n]} and {second[n]}" for n in SETTINGS if first[n] != second[n]]
 
 

@@ -76,7 +76,8 @@ class Recording(Tape):
     def losses(self) -> Array:
         """(steps made,) the loss of every step, kept or not: that of step k, before its update, at k - 1.
 
-        NaN stands for the steps before the recording began (a run that went on from its checkpoint).
+        Before a fork they are those of its run. NaN stands for the steps before the recording began (a run
+        that went on from its checkpoint).
         """
         end = max((first + len(part) for first, part in self._losses), default=0)
         found = np.full(end, np.nan, self._losses[0][1].dtype if self._losses else np.float32)
@@ -157,7 +158,7 @@ class Recording(Tape):
     # ---- going back -------------------------------------------------------------------------------
 
     def at(self, step: int) -> Module:
-        """A model of its own, as it was after a step, gradients included.
+        """A model of its own, as it was after a step: in training mode, with the gradients of that step.
 
         Raises:
             IndexError: a step that was not kept, with the nearest that were. ValueError: an empty recording,

@@ -89,6 +89,7 @@ def fork(recording: Recording, step: int, lr: float | None, optimizer: Any) -> R
         )
     child = Recording(recording._asked, max_bytes=recording.max_bytes)
     child.every = recording.every
+    child._losses = [(first, part[: step - first]) for first, part in recording._losses if first < step]
     state = FitState(live.model, live.loss_fn, live.optimizer, History(), leg.epochs)
     state.epoch = place.epoch + epoch
     live.model.train()
