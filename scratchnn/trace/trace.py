@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,9 +19,11 @@ from ..optim import Optimizer
 from ..random import default_generator
 from .health import LayerHealth, findings_of, health_of
 from .run import Recorder, untouched
-from .sheet import Sheet
 from .steps import Pair, Step
 from .torch_side import is_torch, module_from_torch
+
+if TYPE_CHECKING:
+    from .sheet import Sheet
 
 __all__ = ["Trace", "trace"]
 
