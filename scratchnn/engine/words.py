@@ -43,7 +43,7 @@ class Format:
         self.ln2_high = float.fromhex("0x1.62e4p-1" if single else "0x1.62e42feep-1")
         self.ln2_low = math.log(2) - self.ln2_high if single else 1.90821492927058770002e-10
         self.exp_high, self.exp_low = (89.0, -104.0) if single else (710.0, -746.0)
-        self.smallest_normal = 2.0 ** (2 - on.EXPONENT_BIAS[bits] - 1)
+        self.smallest_normal = 2.0 ** (1 - on.EXPONENT_BIAS[bits])
         self.lift = float(on.MANTISSA[bits] + 2)  # 2**lift makes every denormal normal
         self.lift_factor = 2.0**self.lift
         self.largest = float.fromhex("0x1.fffffep127" if single else "0x1.fffffffffffffp1023")
