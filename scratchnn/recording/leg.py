@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..train.fit import FitState
     from ..train.regime import Regime
 
-__all__ = ["Leg", "Live", "Mark", "Place", "kept_stream", "read_data", "settings_of"]
+__all__ = ["Leg", "Live", "Mark", "Place", "draw_orders", "kept_stream", "read_data", "settings_of"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ class Leg:
         epochs: asked for; or made, where a callback stopped the run.
         bases: states of generators, of which the places' marks speak.
         rows: of every batch, where they cannot be drawn again. live: None for a run read from a file.
+        last_order: that was asked for: a place, epochs after it, the rows.
     """
 
     first: int
@@ -124,6 +125,7 @@ class Leg:
     places: list[Place] = field(default_factory=list)
     rows: list[Array] | None = None
     live: Live | None = None
+    last_order: tuple[Place, int, Array] | None = field(default=None, repr=False)
 
     def place_before(self, step: int) -> Place:
         """Where the block began in which `step` was made."""
@@ -141,6 +143,8 @@ class Leg:
             return None
         if data["batch_size"] is None:
             return np.arange(data["rows"])
+        if self.last_order is not None and self.last_order[0] is place and self.last_order[1] == epoch:
+            return self.last_order[2]
         generator = default_generator if data["generator"] == "default" else None
         if data["generator"] == "own":
             generator = Generator().set_state(place.marks[1].state())
@@ -149,9 +153,9 @@ class Leg:
             rows, data["batch_size"], data["shuffle"], drop_last=data["drop_last"], generator=generator
         )
         with kept_stream(place.marks[0].state()):
-            for _ in range(epoch):
-                loader.order()
-            return loader.order()
+            draw_orders(loader, epoch)
+            self.last_order = place, epoch, loader.order()
+        return self.last_order[2]
 
     def steps_an_epoch(self) -> int | None:
         """None where it is not known."""
@@ -180,6 +184,12 @@ def kept_stream(state: Array) -> Iterator[None]:
         yield
     finally:
         default_generator.set_state(before)
+
+
+def draw_orders(loader: DataLoader, epochs: int) -> None:
+    """Draw what the orders of so many epochs draw; nobody needs the orders themselves."""
+    for _ in range(epochs):
+        loader.order(lambda words: words)
 
 
 def settings_of(state: FitState, regime: Regime, batches: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ..history import History
 from ..lr_scheduler import ReduceLROnPlateau
 from ..random import default_generator
 from .layout import fill
-from .leg import Leg, Live, Place, kept_stream
+from .leg import Leg, Live, Place, draw_orders, kept_stream
 
 if TYPE_CHECKING:
     from .recording import Recording
@@ -99,8 +99,8 @@ def fork(recording: Recording, step: int, lr: float | None, optimizer: Any) -> R
         for generator, state_then in zip(generators, states, strict=True):
             generator.set_state(state_then)
         drawn = default_generator.drawn
-        for _ in range(epoch if isinstance(live.batches, DataLoader) else 0):
-            live.batches.order()
+        if isinstance(live.batches, DataLoader):
+            draw_orders(live.batches, epoch)
         block, i = recording._find(step)
         words = int(block.words[i]) - (default_generator.drawn - drawn)
         engine = "auto" if leg.engine == "numba" and optimizer is not None else leg.engine
