@@ -396,6 +396,19 @@ def test_saturated_predictions_are_explained_as_the_code_has_them() -> None:
     assert evaluated(line.numbers) == pytest.approx(line.value, rel=1e-5)
 
 
+def test_numbers_have_the_dtype_of_the_arrays() -> None:
+    """In float32 this threshold is 0, and a 0 does not pass."""
+    model = snn.Sequential(snn.Linear(2, 1), snn.ReLU(), snn.Threshold(-1e-248, 0.0))
+    model[0].bias.data[...] = -9
+    x, two, _ = batch(F32)
+    line = next(
+        line
+        for line in snn.trace(model, snn.MSELoss(), x, two + 1).explain("0.weight", (0, 0)).lines
+        if line.name.startswith("2.dx")
+    )
+    assert evaluated(line.numbers) == line.value == 0
+
+
 def test_scores_that_overflow_are_pointed_out() -> None:
     model = classes(F64)
     model[2].bias.data[0] = 1000

@@ -122,7 +122,14 @@ def test_mathml_is_well_formed_and_has_every_name(formula: str) -> None:
     root = ElementTree.fromstring(tree.mathml())
     assert root.tag.endswith("math")
     shown = "".join(root.itertext())
-    for name in set(re.findall(r"[A-Za-z_]{3,}", formula)) - {"Sum", "where", "minimum", "maximum", "log1p", "sqrt"}:
+    for name in set(re.findall(r"[A-Za-z_]{3,}", formula)) - {
+        "Sum",
+        "where",
+        "minimum",
+        "maximum",
+        "log1p",
+        "sqrt",
+    }:
         assert name.removesuffix("_next") in shown
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ..functional.written import formulas_for
 from ..notation import parse
 from ..notation.expression import Equation, Indexed, Name
@@ -39,7 +41,11 @@ def scope_of(name: str, call: Mapping[str, Any]) -> Scope:
     axis = call.get("axis")
     if _class_loss(name):
         axis = 0 if _prediction(call).ndim == 1 else 1
-    return Scope(formulas_for(name, call), call, axis, counts_of(name, call))
+    # Numbers among arrays take the arrays' dtype, as NumPy gives it to Python's.
+    dtypes = (v.dtype for v in call.values() if isinstance(v, np.ndarray) and v.dtype.kind == "f")
+    dtype = next(dtypes, np.dtype(np.float64))
+    values = {key: float(dtype.type(v)) if isinstance(v, float) else v for key, v in call.items()}
+    return Scope(formulas_for(name, call), values, axis, counts_of(name, call))
 
 
 def output_names(name: str, call: Mapping[str, Any]) -> list[str]:

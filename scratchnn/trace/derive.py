@@ -232,9 +232,8 @@ class Derivation:
             )
         scale = max(abs(value), longest.magnitude if longest else 0)
         if not math.isfinite(written) or abs(written - value) > AGREES * scale + 1e-30:
-            notes.append(
-                f"Written out, this is {as_number(written)}: the code takes another way, without overflow."
-            )
+            why = "" if math.isfinite(written) else ", without overflow"
+            notes.append(f"Written out, this is {as_number(written)}: the code takes another way{why}.")
         return " ".join(notes)
 
 
