@@ -261,6 +261,18 @@ def test_a_fork_with_nothing_changed_is_the_run(engine: str, kind: str) -> None:
 
 
 @both
+def test_a_run_that_is_seeded_anew_on_its_way(engine: str) -> None:
+    def seed(state: snn.FitState) -> None:
+        if state.epoch == 2:
+            snn.manual_seed(12)
+
+    recording = snn.Recording()
+    program(engine, recording, dropout=0.3, callbacks=[seed])
+    for step in (10, 13):
+        same_steps(recording, recording.fork(step), step)
+
+
+@both
 def test_a_fork_of_a_thin_recording(engine: str) -> None:
     recording = snn.Recording(every=7)
     program(engine, recording, dropout=0.3, optimizer=adam)

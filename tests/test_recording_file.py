@@ -223,6 +223,14 @@ def test_a_second_fit_and_a_divergence_are_in_the_file(tmp_path: Path) -> None:
     assert len(read.losses) == len(recording.losses) > read.steps[-1]
     assert read.settings(3)["groups"][0]["lr"] == 1e-12
     assert [leg.first for leg in read._legs] == [0, 10]
+    # The losses of what was undone are no part of a run that goes on from there.
+    optimizer = snn.SGD(model.parameters(), lr=1e-12)
+    data = (X, X[:, :1])
+    snn.fit(model, snn.MSELoss(), optimizer, data, 1, callbacks=[recording], progress=False)
+    read = snn.Recording.load(path)
+    assert read.losses.tobytes() == recording.losses.tobytes()
+    assert len(read.losses) == 11
+    assert np.isfinite(read.losses).all()
 
 
 def test_a_module_of_ones_own_is_given_to_load(tmp_path: Path) -> None:
