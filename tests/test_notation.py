@@ -133,6 +133,17 @@ def test_mathml_is_well_formed_and_has_every_name(formula: str) -> None:
         assert name.removesuffix("_next") in shown
 
 
+@pytest.mark.parametrize("name", ["enc_fc 1", "<b>&amp;</b>", "a\\b{c}^~$#%", "日本", "é"])
+def test_names_that_somebody_gave(name: str) -> None:
+    entry = Indexed("dweight", (Number(3), Number(1)), name)
+    root = ElementTree.fromstring(entry.mathml())
+    assert name in "".join(root.itertext()).replace("\xa0", " ")
+    assert "<b>" not in entry.mathml()
+    latex = entry.latex()
+    assert latex.replace(r"\{", "").count("{") == latex.replace(r"\}", "").count("}")
+    assert "日" not in latex
+
+
 @pytest.mark.parametrize("formula", EVERY)
 def test_latex_has_its_brackets_in_pairs(formula: str) -> None:
     latex = parse(formula).latex()

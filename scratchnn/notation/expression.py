@@ -44,10 +44,10 @@ class Expression:
         return latex(self)
 
     def mathml(self) -> str:
-        """A <math> element, to stand in HTML."""
-        from latex2mathml.converter import convert
+        """A <math> element, to stand in HTML; names that somebody gave are escaped."""
+        from .mathml import mathml
 
-        return str(convert(self.latex())).replace(r"\_", "_")
+        return mathml(self)
 
     def __str__(self) -> str:
         return self.text()

@@ -25,14 +25,22 @@ from .text import ADD, ATOM, DIGITS, DIVIDE, MULTIPLY, NEGATIVE, SUM, as_number,
 
 __all__ = ["escaped", "latex", "latex_number"]
 
+LAST_LATIN = 0x17F
 SIGNS = {"<=": r"\le", ">=": r"\ge", "==": "=", "!=": r"\ne"}
 WORDS = {"minimum": r"\min", "maximum": r"\max"}
 
 
 def escaped(words: str) -> str:
     """Plain text for LaTeX's text mode."""
-    signs = {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}"}
-    return "".join(signs.get(sign, f"\\{sign}" if sign in "{}$&#%_" else sign) for sign in words)
+    return "".join(map(_escaped_sign, words))
+
+
+def _escaped_sign(sign: str) -> str:
+    if sign in "{}$&#%_":
+        return f"\\{sign}"
+    if ord(sign) > LAST_LATIN:  # pdfLaTeX has no letter for it
+        return rf"\texttt{{U+{ord(sign):04X}}}"
+    return {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}"}.get(sign, sign)
 
 
 def latex(node: Expression) -> str:
