@@ -58,20 +58,20 @@ class TorchRecorder:
         self.made += 1
         self.losses.append(loss)
         if self.made % self.recording.every == 0:
-            self._take()
+            self._take(wanted=False)
 
     def end(self, batches: list[Array] | None) -> None:
         """The run is through. batches: the rows of each."""
         if self.recording._store.last != self.made:
-            self._take()
+            self._take(wanted=True)
         if self.losses:
             self.recording._add_losses(self.leg, torch.stack(self.losses).cpu().numpy())
         self.recording._add_rows(self.leg, batches)
         self.recording._end(self.leg)
 
-    def _take(self) -> None:
-        numbers = np.array([self.made])
-        self.recording._take(numbers, np.zeros(1, np.int64), self._tensors(gradients=True), wanted=True)
+    def _take(self, wanted: bool) -> None:
+        numbers, words = np.array([self.made]), np.zeros(1, np.int64)
+        self.recording._take(numbers, words, self._tensors(gradients=True), wanted)
 
     def _tensors(self, gradients: bool) -> dict[Key, Array]:
         theirs = dict(self.rehearsal.model.named_parameters())

@@ -447,6 +447,13 @@ def test_when_it_is_full_it_thins_evenly_and_says_so(engine: str) -> None:
         assert_equal(small.gradients(step), whole.gradients(step))
     same_steps(small, small.fork(32), 32)
     assert small.losses.tobytes() == whole.losses.tobytes()
+    whole.max_bytes = 4000
+    with pytest.warns(RuntimeWarning, match="Recording was full"):
+        late = whole.fork(33)
+    assert late.every > 1
+    assert late.steps[0] == 33
+    assert late.steps[-1] == 100
+    assert not (late.steps[1:-1] % late.every).any()
 
 
 # ---- bad input ------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ class Leg:
     last_order: tuple[Place, int, Array] | None = field(default=None, repr=False)
 
     def place_before(self, step: int) -> Place:
-        """Where the block began in which `step` was made."""
+        """Where the block began in which `step` was made; of several, the one noted last."""
         found = [place for place in self.places if place.step < step]
         if not found:
             raise ValueError(

@@ -71,7 +71,7 @@ class Recorder:
         """Keep the step just made, if it is wanted."""
         self.made += 1
         if self.made % self.every == 0:
-            self._take_now()
+            self._take_now(wanted=False)
 
     def take(self, made: int, numbers: Array, tensors: dict[Any, Array], words: Array) -> None:
         """Keep what the kernel kept."""
@@ -104,15 +104,15 @@ class Recorder:
     def end(self) -> None:
         """Keep the end, whatever its number, and how far the run came."""
         if self.recording._store.last != self.made:
-            self._take_now()
+            self._take_now(wanted=True)
         if self.state.stop:
             self.leg.epochs = self.state.epoch
         self.recording._end(self.leg)
 
-    def _take_now(self) -> None:
+    def _take_now(self, wanted: bool) -> None:
         words = np.array([default_generator.drawn - self.drawn])
         tensors = tensors_of(self.named, self.state.optimizer, gradients=True)
-        self.recording._take(np.array([self.made]), words, tensors, wanted=True)
+        self.recording._take(np.array([self.made]), words, tensors, wanted)
 
 
 class _Stream:

@@ -223,9 +223,8 @@ class Store:
         self.failed = True
         while self.blocks and self.blocks[-1].rows is not None:
             self.blocks.pop()  # not in the file
-        file, self.file = self.file, None
-        with file, contextlib.suppress(OSError):
-            file.truncate(self.end)
+        self.file.close()
+        self.file = None
         warnings.warn(
             f"Recording could not write to {self.path}: {error}. What it has, up to step {self.last}, is "
             "whole and readable; the training goes on, unrecorded. Make room, or bound max_bytes.",

@@ -255,8 +255,6 @@ class Tape:
 
     def _trim(self, made: int) -> None:
         self._losses = [(first, part[: made - first]) for first, part in self._losses if first < made]
-        for leg in self._legs:
-            leg.places = [place for place in leg.places if place.step < made]
         self._made = made
 
     # ---- the file ---------------------------------------------------------------------------------
