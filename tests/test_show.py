@@ -10,12 +10,14 @@ import sys
 
 import numpy as np
 import pytest
-from html_outline import problems, read
+from html_outline import Element, problems, read
 from PIL import Image
 
 import reference
 import scratchnn as snn
+from scratchnn.notation import Add, Blank, Multiply, Number, parse
 from scratchnn.show.cells import stylesheet
+from scratchnn.show.formulas import math, math_lines
 from scratchnn.show.heat import as_grid, heat_image, heat_uri, lies
 from scratchnn.show.markup import Markup, join, tag
 from scratchnn.show.numbers import cells, number, short, spread
@@ -182,6 +184,50 @@ def test_a_column_without_remarks_is_left_out():
     assert len(read(data_table(("x", "y", "note"), [*rows, ("c", 3, "!")], label="t")).all("th")) == 3 + 3
 
 
+# Formulas -----------------------------------------------------------------------------------------
+
+
+def elements(text: str, name: str) -> list[Element]:
+    return read(text).all(name)
+
+
+def test_a_formula_is_set_as_a_book_sets_it():
+    (sum_,) = elements(math(parse("y[n] = Sum(x[n, d], d)")), "munder")
+    assert sum_.text == "∑d"
+    flat = elements(math(parse("y = exp(-x)")), "mo")
+    assert [(mo.text, mo.attributes.get("stretchy"), mo.attributes.get("form")) for mo in flat] == [
+        ("=", None, None),
+        ("(", "false", "prefix"),
+        ("−", None, "prefix"),
+        (")", "false", "postfix"),
+    ]
+    tall = elements(math(parse("y = exp(x / a)")), "mo")
+    assert [mo.attributes.get("stretchy") for mo in tall if mo.text in "()"] == ["true", "true"]
+    (minus,) = [mo for mo in elements(math(parse("y = a - b")), "mo") if mo.text == "−"]
+    assert "form" not in minus.attributes
+
+
+def test_a_formula_in_the_line_and_on_its_own():
+    assert elements(math(parse("y = x")), "math")[0].attributes["display"] == "inline"
+    assert elements(math(parse("y = x"), block=True), "math")[0].attributes["display"] == "block"
+
+
+def test_a_blank_is_a_line_to_write_on():
+    (blank,) = [row for row in elements(math(Blank("a")), "mrow") if row.has_class("blank")]
+    assert blank.text == "a"
+    assert not elements(math(Blank("a")), "munder")
+
+
+def test_a_long_sum_goes_on_in_the_next_line():
+    terms = tuple(Multiply((Number(k + 0.5), Number(0.25))) for k in range(20))
+    lines = math_lines(Add(terms))
+    assert len(lines) > 2
+    assert "".join(read(line).text for line in lines).count("0.25") == 20
+    starts = [elements(line, "mo")[0] for line in lines[1:]]
+    assert {(start.text, start.attributes["form"]) for start in starts} == {("+", "infix")}
+    assert len(math_lines(Add(terms[:2]))) == 1
+
+
 # Cells --------------------------------------------------------------------------------------------
 
 
@@ -290,6 +336,13 @@ def test_a_history_shows_its_losses():
     curves = [path for path in root.all("path") if path.has_class("curve")]
     assert [path.attributes["d"].count("L") for path in curves] == [3, 3]
     assert len({path.attributes["stroke-dasharray"] for path in curves}) == 2
+
+
+def test_a_history_that_diverged_draws_what_is_finite():
+    history = snn.History(train_loss=[4.0, 2.0, float("nan"), 1.0, float("inf")])
+    (curve,) = [path for path in read(history._repr_html_()).all("path") if path.has_class("curve")]
+    assert len(re.findall(r"[ML]\d+\.\d \d+\.\d", curve.attributes["d"])) == 3
+    assert not re.search("nan|inf", curve.attributes["d"])
 
 
 def test_reports_show_their_verdicts():

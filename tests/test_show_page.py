@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from html_outline import Element, problems, read
 
 import scratchnn as snn
 from scratchnn.show import page
+from scratchnn.show.lines import label_places
 from scratchnn.show.numbers import number
 
 RNG = np.random.default_rng(0)
@@ -304,6 +306,28 @@ def test_a_small_network_has_every_number_in_one_drawing():
         assert path.has_class("n" if entry < 0 else "p")
 
 
+def test_numbers_on_lines_do_not_lie_on_each_other():
+    starts, ends = [100.0, 200.0, 300.0], [80.0, 160.0, 240.0, 320.0]
+    taken: list[tuple[float, float]] = []
+    places = label_places((50.0, 250.0), starts, ends, (50.0, 29.0), taken)
+    assert places is not None
+    assert set(places) == {(to, source) for to in range(4) for source in range(3)}
+    for (to, source), (x, y) in places.items():  # each on its line
+        assert y == pytest.approx(starts[source] + (x - 50) / 200 * (ends[to] - starts[source]))
+    boxes = list(places.values())
+    assert taken == boxes
+    assert not [(a, b) for a, b in combinations(boxes, 2) if abs(a[0] - b[0]) < 50 and abs(a[1] - b[1]) < 29]
+    assert label_places((50.0, 250.0), starts, ends, (190.0, 90.0), []) is None
+
+
+def test_a_network_too_dense_for_numbers_on_its_lines_gets_two_drawings():
+    model = snn.MLP(7, [3], 1)
+    trace = snn.trace(model, snn.MSELoss(), np.ones((2, 7), "f"), np.ones((2, 1), "f"))
+    forward, backward = drawings(page(trace))
+    assert "forward: values and weights" in forward.text
+    assert "backward: dL/d of each" in backward.text
+
+
 def test_the_mean_over_the_batch_without_a_sample():
     trace = small()
     y = trace["1"].forward.outputs["y"].astype(np.float64).mean(axis=0)
@@ -365,6 +389,9 @@ def test_save_writes_the_page_whole_and_nothing_else(tmp_path):
         trace.save(tmp_path / "nowhere" / "step.html")
     with pytest.raises(IndexError):
         trace.save(tmp_path / "other.html", sample=99)
+    with pytest.raises(OSError, match="irectory"):
+        trace.save(tmp_path)
+    assert [file.name for file in tmp_path.parent.iterdir() if file.suffix == ".html"] == []
     assert [file.name for file in tmp_path.iterdir()] == ["step.html"]
 
 
