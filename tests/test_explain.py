@@ -343,6 +343,29 @@ def test_what_no_operation_gives_is_said_to_be_the_modules_own() -> None:
     assert "computed by Twice.backward" in sheet.chain.factors[0].origin
 
 
+def test_a_gradient_of_somebodys_own_backward_has_its_checks() -> None:
+    class Scale(snn.Module):
+        def __init__(self) -> None:
+            self.weight = snn.Parameter(np.array([2.0, 3.0]))
+
+        def forward(self, x: Any) -> Any:
+            self.x = x
+            return x * self.weight.data
+
+        def backward(self, dy: Any) -> Any:
+            self.weight.accumulate((dy * self.x).sum(axis=0))
+            return dy * self.weight.data
+
+    x, two, _ = batch(F64)
+    trace = snn.trace(snn.Sequential(Scale(), snn.Linear(2, 1, dtype=F64)), snn.MSELoss(), x, two)
+    sheet = trace.explain("0.weight", (1,))
+    assert (sheet.chain, sheet.lines) == (None, ())
+    assert "computed by the backward of 0 (Scale), its author's own" in sheet.subtitle
+    assert sheet.checks[0].value == pytest.approx(sheet.value, rel=1e-12)
+    assert "complex step" in str(sheet)
+    assert sheet.to_latex().count("align*") == 0
+
+
 def test_a_parameter_used_twice_gets_the_sum() -> None:
     trace = a_trace("shared")
     sheet = trace.explain("0.weight", (1, 1))

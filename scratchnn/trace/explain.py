@@ -97,11 +97,11 @@ def _of_gradient(trace: Trace, origins: Origins, name: str, index: Any, sample: 
     else:
         derivation.gradient_of_several(name, sources, place, value)
     lines = derivation.lines()
-    chain = chain_rule(origins, derivation, name, uses, sources, place, value)
+    chain = chain_rule(origins, derivation, name, uses, sources, place, value) if lines else None
     entry = entry_name("", name, place)
     return Sheet(
         f"dL/d({entry})",
-        _meaning(trace, name, entry, place, value),
+        _meaning(trace, name, entry, place, value) + ("" if lines else _own(uses)),
         value,
         chain,
         _heading(derivation, bool(lines)),
@@ -196,6 +196,12 @@ def _meaning(trace: Trace, name: str, entry: str, place: Index, value: float) ->
     if value:
         effect = f"the loss {'rises' if value > 0 else 'falls'} by {as_number(abs(value))} per unit"
     return f"{entry} is {as_number(float(now), 6)}. When it grows, {effect}."
+
+
+def _own(uses: list[tuple[Step, str]]) -> str:
+    """For a gradient that no formula of ours gave, and that no array of the trace is."""
+    where = " and ".join(step.label for step, _ in uses)
+    return f" This was computed by the backward of {where}, its author's own: there is no formula to show."
 
 
 def _unit(dtype: Any, size: float) -> float:

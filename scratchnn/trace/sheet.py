@@ -109,7 +109,8 @@ class Sheet:
 
     Attributes:
         title: "dL/d(0.weight[3,1])". value: the number. subtitle: what it is, in a sentence.
-        chain: the whole chain rule from the loss to the entry, as one line; None for the loss itself.
+        chain: the whole chain rule from the loss to the entry, as one line; None for the loss itself, and
+            where somebody's own backward gave the number: `subtitle` says so, and there are no lines.
         heading: what the lines follow: "Step by step, for sample 2, ...".
         lines: the way back from the entry to the loss, depth first; then, of the forward pass, where the
             values came from that it needed. Numbered from 1.
