@@ -12,6 +12,7 @@ from recorded import X, Y, adam, plain, program, sgd
 import reference
 import scratchnn as snn
 from scratchnn import compare_runs
+from scratchnn.recording.compare import _differences
 
 ENGINES = ("numpy", "numba")
 both = pytest.mark.parametrize("engine", ENGINES)
@@ -174,6 +175,18 @@ def test_arithmetic_of_two_engines(options: Any) -> None:
     assert report.end is not None
     assert report.end.step == 25
     assert not report.also
+
+
+def test_what_is_computed_first_is_named_first() -> None:
+    """Gradients come from the last layer back; what they move comes after them."""
+    a, b = recorded("numpy", optimizer=sgd), recorded("numpy", optimizer=sgd, clip_grad_value=1e-3)
+    tensors = [parting.tensor for parting in _differences(a, b, 1)]
+    names = ["0.weight", "0.bias", "3.weight", "3.bias"]
+    expected = [f"dL/d({name})" for name in reversed(names)]
+    expected += [f"momentum_buffer of {name}" for name in names] + names
+    assert tensors == [name for name in expected if name in tensors]
+    assert tensors[0] == "dL/d(3.bias)"
+    assert len(tensors) > 6
 
 
 def test_arithmetic_of_two_dtypes() -> None:

@@ -115,8 +115,6 @@ def tensors_of(named: list[tuple[str, Parameter]], optimizer: Optimizer, gradien
 
 def fill(tensors: Mapping[Key, Array], named: list[tuple[str, Parameter]], optimizer: Any) -> None:
     """Put recorded tensors into a model, and into its optimizer where one is given."""
-    if optimizer is not None:
-        optimizer.state.clear()
     for name, p in named:
         p.data[...] = tensors["parameter", name, ""]
         p.grad = tensors.get(("gradient", name, ""))

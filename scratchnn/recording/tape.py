@@ -154,11 +154,11 @@ class Tape:
 
     def _start(self, leg: Leg, made: int, words: int, tensors: dict[Key, Array], model: Module) -> None:
         """A leg begins; keep its start, unless that is the end of the one before."""
-        size = sum(value.nbytes for value in tensors.values())
-        if FEWEST * 2 * size > self.max_bytes:
+        size = 2 * sum(value.nbytes for (kind, _, _), value in tensors.items() if kind == "parameter")
+        if FEWEST * size > self.max_bytes:
             raise ValueError(
-                f"Recording got max_bytes={self.max_bytes}, too few for steps of about {2 * size} bytes; "
-                f"give at least {FEWEST * 2 * size}"
+                f"Recording got max_bytes={self.max_bytes}, too few for steps of {size} bytes and more; "
+                f"give at least {FEWEST * size}"
             )
         if self._store.blocks and self._shapes() != {
             name: value.shape[1:] for (kind, name, _), value in tensors.items() if kind == "parameter"
