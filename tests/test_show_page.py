@@ -334,6 +334,11 @@ def test_the_mean_over_the_batch_without_a_sample():
     text = drawings(page(trace))[0].text
     assert all(f"h[{unit}] = {number(y[unit])}" in text for unit in range(3))
     assert "mean over 4 samples" in text
+    assert f"mean target {number(float(trace.target.mean()), 3)}" in text
+    (svg,) = drawings(page(trace, sample=1))
+    assert [e.text for e in svg.all("text") if "target" in e.text] == [
+        f"target {number(trace.target[1, 0], 3)}"
+    ]
 
 
 def test_up_to_32_units_are_drawn_and_more_are_a_block_with_a_heat_map():
