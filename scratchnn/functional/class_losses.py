@@ -34,9 +34,8 @@ SOFTMAX = "p[n, c] = exp(logits[n, c]) / Sum(exp(logits[n, k]), k)"
 ROW_WEIGHT = "w[n] = where(target[n] == ignore_index, 0, weight[target[n]])"
 ROWS = "Sum(w[j], j)"
 WANTED = "q[n, c] = weight[c] * ((1 - label_smoothing) * target[n, c] + label_smoothing / C)"
-WANTED_CLASS = (
-    "q[n, c] = weight[c] * ((1 - label_smoothing) * where(c == target[n], 1, 0) + label_smoothing / C)"
-)
+ONEHOT = "onehot[n, c] = where(c == target[n], 1, 0)"
+WANTED_CLASS = "q[n, c] = weight[c] * ((1 - label_smoothing) * onehot[n, c] + label_smoothing / C)"
 
 
 def class_axis(logits: Array) -> int:
@@ -186,6 +185,7 @@ def _wanted(logits: Array, target: Array, weight: Array | None, label_smoothing:
 @written_loss(
     SOFTMAX,
     ROW_WEIGHT,
+    ONEHOT,
     WANTED_CLASS,
     "-where(target[n] == ignore_index, 0, Sum(q[n, c] * log(p[n, c]), c))",
     over="n",
@@ -239,7 +239,8 @@ def cross_entropy(
 
 @written_loss_slope(
     SOFTMAX,
-    "dlogits[n, c] = {dterms} * (p[n, c] - where(c == target[n], 1, 0))",
+    ONEHOT,
+    "dlogits[n, c] = {dterms} * (p[n, c] - onehot[n, c])",
     over="n",
     target_of="indices",
     weight=None,
@@ -249,7 +250,8 @@ def cross_entropy(
 @written_loss_slope(
     SOFTMAX,
     ROW_WEIGHT,
-    "dlogits[n, c] = {dterms} * w[n] * (p[n, c] - where(c == target[n], 1, 0))",
+    ONEHOT,
+    "dlogits[n, c] = {dterms} * w[n] * (p[n, c] - onehot[n, c])",
     over="n",
     count=ROWS,
     target_of="indices",
@@ -258,6 +260,7 @@ def cross_entropy(
 @written_loss_slope(
     SOFTMAX,
     ROW_WEIGHT,
+    ONEHOT,
     WANTED_CLASS,
     "dlogits[n, c] = where(target[n] == ignore_index, 0, {dterms} * (p[n, c] * Sum(q[n, k], k) - q[n, c]))",
     over="n",

@@ -110,7 +110,7 @@ def mse_vjp(dloss: Any, prediction: Array, target: Array, reduction: str = "mean
 # ---- absolute error ---------------------------------------------------------------------------
 
 
-@written("terms = where(a < b, b - a, a - b)")
+@written("terms = maximum(a - b, b - a)")
 def l1_terms(a: Array, b: Array) -> Array:
     """|a - b|, written without abs so that it runs on complex arrays."""
     return where(a - b < 0, b - a, a - b)
@@ -125,9 +125,7 @@ def l1_terms_vjp(dterms: Array, a: Array, b: Array) -> Array:
     return where(a - b > 0, dterms, where(a - b < 0, -dterms, 0))
 
 
-@written_loss(
-    "where(prediction[i] < target[i], target[i] - prediction[i], prediction[i] - target[i])", over="i"
-)
+@written_loss("maximum(prediction[i] - target[i], target[i] - prediction[i])", over="i")
 @quiet
 def l1(prediction: Array, target: Array, reduction: str = "mean") -> Any:
     """Absolute error: L = sum |a - b| / n.
@@ -143,8 +141,8 @@ def l1(prediction: Array, target: Array, reduction: str = "mean") -> Any:
 
 
 @written_loss_slope(
-    "dprediction[i] = {dterms} * where(prediction[i] > target[i], 1,"
-    " where(prediction[i] < target[i], -1, 0))",
+    "sign[i] = where(prediction[i] > target[i], 1, where(prediction[i] < target[i], -1, 0))",
+    "dprediction[i] = {dterms} * sign[i]",
     over="i",
 )
 @quiet
@@ -164,8 +162,8 @@ def l1_vjp(dloss: Any, prediction: Array, target: Array, reduction: str = "mean"
 
 
 @written(
-    "z = a - b",
-    "terms = where(maximum(z, -z) > delta, delta * (maximum(z, -z) - delta / 2), z ** 2 / 2)",
+    "z = maximum(a - b, b - a)",
+    "terms = where(z > delta, delta * (z - delta / 2), z ** 2 / 2)",
 )
 def huber_terms(a: Array, b: Array, delta: Array | float) -> Array:
     """z^2 / 2 for z = a - b within delta, delta (|z| - delta / 2) beyond; written without abs."""
@@ -182,8 +180,9 @@ def huber_terms_vjp(dterms: Array, a: Array, b: Array, delta: Array | float) -> 
 
 
 @written_loss(
-    "z[i] = prediction[i] - target[i]",
-    "where(maximum(z[i], -z[i]) > delta, delta * (maximum(z[i], -z[i]) - delta / 2), z[i] ** 2 / 2)",
+    "z[i] = maximum(prediction[i] - target[i], target[i] - prediction[i])",
+    "h[i] = where(z[i] > delta, delta * (z[i] - delta / 2), z[i] ** 2 / 2)",
+    "h[i]",
     over="i",
 )
 @quiet
