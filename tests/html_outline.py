@@ -133,6 +133,8 @@ def _of_element(element: Element) -> list[str]:
     if element.name == "th" and attributes.get("scope") not in ("col", "row"):
         found.append(f"{element.text!r} has no scope")
     if element.name == "table":
+        if not [caption for caption in element.all("caption") if caption.text.strip()]:
+            found.append("has no caption")
         cells = [len(row.all("td", "th")) for row in element.all("tr")]
         if len(set(cells)) != 1:
             found.append(f"has rows of {sorted(set(cells))} cells")

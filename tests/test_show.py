@@ -178,6 +178,15 @@ def test_arrays_of_every_size_are_readable(array):
     assert problems(array_block("a", array)) == []
 
 
+def test_what_may_scroll_can_be_reached_by_keyboard_and_nothing_else_stops_there():
+    for columns, stops in ((4, 0), (5, 1)):
+        root = read(array_block("a", np.ones((2, columns))))
+        assert len([element for element in root.all() if "tabindex" in element.attributes]) == stops
+    for heads, stops in (("abc", 0), ("abcd", 1)):
+        root = read(data_table(heads, [tuple(heads)], label="t"))
+        assert len([element for element in root.all() if "tabindex" in element.attributes]) == stops
+
+
 def test_a_column_without_remarks_is_left_out():
     rows = [("a", 1, ""), ("b", 2, "")]
     assert len(read(data_table(("x", "y", "note"), rows, label="t")).all("th")) == 2 + 2

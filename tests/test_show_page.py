@@ -97,6 +97,7 @@ def test_the_checks_above_see_what_they_are_there_for():
         "<table><tr><td>a</td></tr><tr></tr></table>": "rows of",
         '<p id="a"></p><p id="a"></p>': "twice",
         '<a href="#b">b</a>': "not there",
+        "<table><tr><td>a</td></tr></table>": "no caption",
         "<h2>a</h2><h4>b</h4>": "jumps",
         "<h2></h2>": "empty heading",
         '<div tabindex="0"></div>': "no name",

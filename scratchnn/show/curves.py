@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .markup import Markup, tag
+from .markup import Markup, scrolling, tag
 from .numbers import number
 from .svg import drawing, text
 
@@ -66,4 +66,4 @@ def curves(series: Mapping[str, Sequence[float]], across: str, up: str) -> Marku
         parts.append(text(x + 7, y + 4, name, "cap start"))
     title = f"{', '.join(series)} over {longest:,} {across}s, from {number(low, 3)} to {number(high, 3)}"
     svg = drawing(title, WIDE, TALL, tag("g", parts), class_="curves")
-    return tag("div", svg, class_="scroll picture", role="region", aria_label="Curves", tabindex=0)
+    return scrolling("Curves", svg, wide=True, class_="scroll picture")

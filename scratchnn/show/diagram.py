@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from .columns import Column, Network
 from .lines import band, edge_labels, edges
-from .markup import Markup, tag
+from .markup import Markup, scrolling, tag
 from .svg import Place, cut, drawing, text
 from .units import BLOCK, LOSS, MOST_UNITS, PILL, RADIUS, column_of_units, loss_box
 
@@ -72,14 +72,7 @@ def _draw(network: Network, mode: str) -> Markup | None:
     svg = drawing(_title(network, mode), wide, tall, content, class_="network", about=about)
     # Not smaller than its text is legible, and not larger than life.
     bounds = f"min-width: {min(0.82 * wide, 1100) / 16:.0f}rem; max-width: {wide / 16:.0f}rem"
-    return tag(
-        "div",
-        tag("div", svg, style=bounds),
-        class_="scroll picture",
-        role="region",
-        aria_label="Diagram of the network",
-        tabindex=0,
-    )
+    return scrolling("Diagram", tag("div", svg, style=bounds), wide=True, class_="scroll picture")
 
 
 def _places(network: Network, mode: str) -> tuple[list[Place], float, float]:

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ..notation import Equation, Expression
-from .markup import Markup, tag
+from .markup import Markup, scrolling
 
 __all__ = ["counts_of", "equations_of", "formula_block", "math", "math_lines"]
 
@@ -15,6 +15,7 @@ MATHML = "http://www.w3.org/1998/Math/MathML"
 TALL = {f"{{{MATHML}}}{name}" for name in ("mfrac", "mtable", "munder", "msqrt")}
 UNDERLINE = "―"
 SIGNS = {"-", "−", "+"}
+NARROW = 36  # characters of a formula that fit on the smallest screen
 LONGEST = 64  # characters of a sum on one line
 
 
@@ -102,4 +103,5 @@ def formula_block(equations: list[Equation]) -> Markup:
     """Formulas one under the other, in a box that scrolls by itself."""
     lines = [math(equation, block=True) for equation in equations]
     name = "Formulas" if len(lines) > 1 else "Formula"
-    return tag("div", lines, class_="formula", role="region", aria_label=name, tabindex=0)
+    wide = any(len(equation.text()) > NARROW for equation in equations)
+    return scrolling(name, lines, wide=wide, class_="formula")

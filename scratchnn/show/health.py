@@ -16,7 +16,7 @@ def findings_list(trace: Any) -> Markup:
     if not trace.findings:
         return tag("p", "Nothing stands out: gradients reach every layer.", class_="good-news")
     items = [tag("li", tag("span", "Look: ", class_="bad"), finding) for finding in trace.findings]
-    return tag("ul", items, class_="findings", role="note", aria_label="Findings")
+    return tag("div", tag("ul", items, class_="findings"), role="note", aria_label="Findings")
 
 
 def health_tables(trace: Any) -> list[Markup]:

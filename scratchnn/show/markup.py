@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-__all__ = ["Markup", "join", "tag"]
+__all__ = ["Markup", "join", "scrolling", "tag"]
 
 VOID = frozenset({"br", "col", "hr", "img", "link", "meta"})
 # Python's names for attributes that are no Python names.
@@ -52,6 +52,18 @@ def join(content: Iterable[Any], between: str = "") -> Markup:
         else:
             pieces.append(clean(str(piece)))
     return Markup(clean(between).join(pieces))
+
+
+def scrolling(label: str, *content: Any, wide: bool, class_: str = "scroll") -> Markup:
+    """A box that scrolls by itself where it is too wide, so that the page need not.
+
+    Args:
+        label: what a screen reader calls it. wide: whether it may have to scroll on a small screen; only
+            then can it be reached by keyboard, so that there is not a stop at every number.
+    """
+    if not wide:
+        return tag("div", *content, class_=class_)
+    return tag("div", *content, class_=class_, role="group", aria_label=label, tabindex=0)
 
 
 def clean(text: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .formulas import math, math_lines
-from .markup import Markup, join, tag
+from .formulas import NARROW, math, math_lines
+from .markup import Markup, join, scrolling, tag
 from .numbers import MINUS, number
-from .tables import data_table, scrolling
+from .tables import data_table
 
 __all__ = ["answers_body", "sheet_body"]
 
@@ -71,23 +71,14 @@ def _line(line: Any, level: int, prefix: str | None) -> Markup:
 def _writings(line: Any) -> Markup:
     """The three writings: symbols, numbers, value."""
     value = _blank(line.blank) if line.blank else tag("b", number(line.value), class_="value")
-    rows = [
-        ("in symbols", [math(symbols, block=True) for symbols in line.symbols]),
-        ("in numbers", math_lines(line.numbers)),
-        ("value", [value]),
-    ]
-    return tag(
-        "dl",
-        [
-            tag(
-                "div",
-                tag("dt", name),
-                tag("dd", scrolling(f"{line.name}, {name}", content)),
-            )
-            for name, content in rows
-        ],
-        class_="writings",
-    )
+    symbols = [math(equation, block=True) for equation in line.symbols]
+    widths = [max(len(equation.text()) for equation in line.symbols), len(line.numbers.text()), 0]
+    contents = (symbols, math_lines(line.numbers), value)
+    rows = []
+    for name, content, width in zip(("in symbols", "in numbers", "value"), contents, widths, strict=True):
+        box = scrolling(f"{line.name}, {name}", content, wide=width > NARROW)
+        rows.append(tag("div", tag("dt", name), tag("dd", box)))
+    return tag("dl", rows, class_="writings")
 
 
 def _factors(line: Any, prefix: str | None) -> Markup | None:

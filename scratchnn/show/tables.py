@@ -9,14 +9,15 @@ import numpy as np
 
 from ..checks import Array
 from .heat import heat_image, lies
-from .markup import Markup, join, tag
+from .markup import Markup, join, scrolling, tag
 from .numbers import cells, number, shape_text, spread
 
-__all__ = ["array_block", "data_table", "scrolling", "size_of"]
+__all__ = ["array_block", "data_table", "size_of"]
 
 OPEN = 96  # entries that are shown at once
 TALLEST = 16  # rows of those
 WHOLE = 1600  # entries that are written at all; of more, the corners
+NARROW = 4  # columns that fit on the smallest screen
 CORNER = 6  # rows and columns of a corner, taken from either end
 TINTS = 4
 
@@ -38,7 +39,7 @@ def array_block(name: str, array: Any, *, title: str = "", axes: str = "", key: 
         text = number(array[()]) if array.ndim == 0 else "empty"
         return tag("div", tag("p", heading, " ", tag("span", text, class_="value")), class_="array")
     if array.size <= OPEN and (array.ndim == 1 or array.size // array.shape[-1] <= TALLEST):
-        body = scrolling(f"{name}, table", _table(array, axes, name))
+        body = scrolling(f"{name}, table", _table(array, axes, name), wide=array.shape[-1] > NARROW)
         return tag("div", tag("p", heading), body, class_="array")
     inside = [_table(array, axes, name)]
     if array.size > WHOLE:
@@ -54,7 +55,7 @@ def array_block(name: str, array: Any, *, title: str = "", axes: str = "", key: 
             + " to the right"
         )
     summary = tag("summary", heading, " ", tag("small", words, class_="spread"))
-    folded = tag("details", summary, scrolling(f"{name}, table", *inside))
+    folded = tag("details", summary, scrolling(f"{name}, table", *inside, wide=array.shape[-1] > NARROW))
     return tag("div", heat_image(name, array), folded, class_="array large")
 
 
@@ -62,7 +63,6 @@ def data_table(
     heads: Sequence[Any],
     rows: Iterable[Sequence[Any]],
     *,
-    caption: Any = None,
     label: str,
     class_: str = "data",
 ) -> Markup:
@@ -70,7 +70,7 @@ def data_table(
 
     Args:
         heads: of the columns. rows: of cells. Either are texts, Markup, or pairs (content, class).
-        caption: above it. label: what a screen reader calls the box it scrolls in.
+        label: what a screen reader calls it.
     """
     rows = [list(row) for row in rows]
     if rows and all(_pair(row[-1])[0] == "" for row in rows):  # a column of no remarks
@@ -81,13 +81,9 @@ def data_table(
         row = [tag("th", first, scope="row")]
         row += [tag("td", content, class_=kind) for content, kind in map(_pair, rest)]
         body.append(tag("tr", row))
-    title = None if caption is None else tag("caption", caption)
-    return scrolling(label, tag("table", title, tag("thead", head), tag("tbody", body), class_=class_))
-
-
-def scrolling(label: str, *content: Any) -> Markup:
-    """A box that scrolls by itself when it is too wide, reachable by keyboard, so that the page need not."""
-    return tag("div", *content, class_="scroll", role="region", aria_label=label, tabindex=0)
+    title = tag("caption", label, class_="hidden")
+    table = tag("table", title, tag("thead", head), tag("tbody", body), class_=class_)
+    return scrolling(label, table, wide=len(heads) > 3)
 
 
 def _headed(cell: Any) -> Markup:
