@@ -379,6 +379,8 @@ def test_bad_input_is_named():
         page(trace, sample="a")
     with pytest.raises(TypeError, match="got 3 as a sheet"):
         page(trace, [3])
+    with pytest.raises(TypeError, match=r"it needs a list of them: sheets=\[sheet\]"):
+        page(trace, trace.explain("loss"))
     assert drawings(page(trace, sample=-1))[0].text == drawings(page(trace, sample=3))[0].text
 
 

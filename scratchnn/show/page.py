@@ -53,6 +53,8 @@ def page(trace: Any, sheets: Sequence[Any] = (), *, sample: int | None = None) -
     Raises:
         TypeError: something that is no sheet. IndexError: a sample that the batch has not.
     """
+    if hasattr(sheets, "lines"):
+        raise TypeError("a page got one sheet as sheets; it needs a list of them: sheets=[sheet]")
     sheets = list(sheets)
     for sheet in sheets:
         if not hasattr(sheet, "lines"):
