@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -220,11 +219,3 @@ def _name(columns: list[Column]) -> None:
         column.letter = "h" if len(hidden) == 1 else f"h{at}"
     if len(columns) > 1:
         columns[-1].letter = "y"
-
-
-def chained(network: Network) -> bool:
-    """Every column after the first is fed by the one before it, through a weight."""
-    return all(
-        after.connected and after.weight is not None and after.weight.shape == (after.size, before.size)
-        for before, after in pairwise(network.columns)
-    )
