@@ -22,6 +22,7 @@ from .checks import Array
 
 __all__ = ["HAS_FMA", "fma", "multiply_add"]
 
+SMALL = 2.0**-400  # the error of a product of two larger numbers is a float
 SPLITTER = 2.0**27 + 1  # splits 53 bits into two halves whose products are exact
 
 
@@ -29,8 +30,8 @@ def fma(a: Any, b: Any, c: Any) -> Array:
     """`a * b + c`, rounded once.
 
     Args:
-        a, b, c: float32 or float64 arrays of one dtype that broadcast together. float64 values stay between
-            2**-400 and 2**400 in size, or are zero, so that every product and its error are floats.
+        a, b, c: float32 or float64 arrays of one dtype that broadcast together. float64 values stay below
+            2**400 in size, so that every product and its error are floats.
     Returns:
         The array of that dtype.
     """
@@ -43,7 +44,23 @@ def fma(a: Any, b: Any, c: Any) -> Array:
     product, product_error = _two_product(a, b)
     low, low_error = _two_sum(c, product_error)
     high, high_error = _two_sum(product, low)
-    return np.asarray(high + _round_to_odd(*_two_sum(low_error, high_error)))
+    once = np.asarray(high + _round_to_odd(*_two_sum(low_error, high_error)))
+    return _by_fractions(once, *np.broadcast_arrays(a, b, c))
+
+
+def _by_fractions(once: Array, a: Array, b: Array, c: Array) -> Array:
+    """`once`, with what has a factor or a summand below SMALL done over: the errors there are no floats."""
+    small = np.zeros(once.shape, bool)
+    for number in (a, b, c):
+        small |= (number != 0) & (np.abs(number) < SMALL)
+    small &= np.isfinite(once)
+    if not small.any():
+        return once
+    from fractions import Fraction
+
+    for index in map(tuple, np.argwhere(small)):
+        once[index] = float(Fraction(float(a[index])) * Fraction(float(b[index])) + Fraction(float(c[index])))
+    return once
 
 
 def multiply_add(a: Any, b: Any, c: Any) -> Array:

@@ -31,6 +31,13 @@ def test_fma_rounds_once(a: float, b: float, c: float) -> None:
         assert float(fma(np.float64(a), np.float64(b), np.float64(addend))) == float(exact)
 
 
+@settings(max_examples=300)
+@given(a=st.floats(-1e60, 1e60), b=st.floats(-1e-290, 1e-290), c=st.floats(-1e-300, 1e-300))
+def test_fma_rounds_once_down_to_the_smallest_number(a: float, b: float, c: float) -> None:
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    assert float(fma(np.float64(a), np.float64(b), np.float64(c))) == float(exact)
+
+
 singles = st.floats(-1e9, 1e9, width=32).filter(lambda x: x == 0 or abs(x) > 1e-9)
 
 
