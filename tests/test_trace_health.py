@@ -218,6 +218,12 @@ def test_softmax_before_cross_entropy_is_said_with_its_floor(recwarn: Any) -> No
         loss_fn(model(x), target)
 
 
+def test_the_floor_counts_the_classes_though_the_softmax_goes_another_way() -> None:
+    model = snn.Sequential(snn.Linear(2, 3), snn.Softmax(0))
+    step = snn.trace(model, snn.CrossEntropyLoss(), traced.batch(5, 2), np.arange(5) % 3)
+    assert "below 0.5514" in step.findings[0]
+
+
 def test_a_healthy_step_has_no_findings() -> None:
     snn.manual_seed(1)
     model, loss_fn, x, target = traced.logits()

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import functional as F
 from ..checks import Array
+from ..functional.class_losses import class_axis
 from ..losses import BCELoss, CrossEntropyLoss
 from .steps import Step
 
@@ -174,7 +175,8 @@ def _softmax_twice(steps: list[Step], loss_fn: Any) -> Iterator[str]:
     loss = next(i for i, step in enumerate(steps) if step.path == "loss")
     if isinstance(loss_fn, CrossEntropyLoss) and loss and steps[loss - 1].op == "softmax":
         step = steps[loss - 1]
-        classes = step.outputs["y"].shape[step.inputs["axis"]]
+        y = step.outputs["y"]
+        classes = y.shape[class_axis(y)]
         floor = F.cross_entropy_floor_of_probabilities(classes)
         yield (
             f"{step.label} stands before CrossEntropyLoss, which applies softmax itself: the loss cannot "

@@ -268,8 +268,8 @@ def _at_the_door(
         array = np.array(x, order="K")
     except ValueError as error:
         raise ValueError(f"{label} got x as a list whose rows differ in length; make them equal") from error
-    if array.dtype.kind not in "biufc":
-        raise TypeError(f"{label} got x of dtype {array.dtype}; it needs numbers")
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{label} got x of dtype {array.dtype}; it needs real numbers")
     if array.size == 0:
         raise ValueError(f"{label} got x of shape {array.shape}, which has no numbers; it needs a sample")
     # A model of several dtypes says itself which of them it wants where.
