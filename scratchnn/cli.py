@@ -291,9 +291,27 @@ def stop(message: str) -> NoReturn:
 
 
 def leave_broken_pipe() -> NoReturn:
-    """End quietly: nobody reads our output any more, and flushing it again must not fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """End quietly: nobody reads our output any more."""
+    discard_output()
     raise typer.Exit(1)
+
+
+def discard_output() -> None:
+    """Send what is left of our output nowhere: flushing it again must not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def flushed(code: int) -> int:
+    """The exit code, once our output is out: 1 where it cannot be written, as on a full disk."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        discard_output()
+        if code == 0 and not isinstance(error, BrokenPipeError):
+            print(f"scratchnn: standard output: {error.strerror}", file=sys.stderr)
+        return code or 1
+    return code
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -309,7 +327,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             leave_broken_pipe()
     except typer.Exit as stop:
         code = stop.exit_code
-    sys.exit(code or 0)
+    sys.exit(flushed(code or 0))
 
 
 if __name__ == "__main__":

@@ -16,13 +16,14 @@ import numpy as np
 
 from . import losses
 from .checks import Array
-from .layers import LogSoftmax, Module, Sigmoid, Softmax
+from .layers import LogSoftmax, Module, Sequential, Sigmoid, Softmax
 from .losses import BCELoss, CrossEntropyLoss, Loss, MSELoss, NLLLoss
 from .trace import Trace, trace
 
 __all__ = ["ExplainError", "explain", "explain_file", "explain_study", "write_page"]
 
 ENTRY = re.compile(r"(?P<name>[^\[\]]+?)\s*(\[(?P<index>[^\[\]]*)\])?")
+LARGEST_CLASS = 2**53  # up to which float64 has every whole number
 MOST_HIDDEN = 4096  # units of a study that can be asked for
 TOLD_EVERY = 1000  # steps
 LOSS_AFTER: dict[type, type[Loss]] = {Sigmoid: BCELoss, Softmax: CrossEntropyLoss, LogSoftmax: NLLLoss}
@@ -59,7 +60,8 @@ def explain(
             raise ExplainError(
                 f"got {option} for {what}, which is {kinds[0]}; {option} belongs to {kinds[1]}"
             )
-    if out.is_dir() or not out.parent.is_dir():
+    # A page takes the place of what is there: never of a folder, or of a device such as /dev/null.
+    if (out.exists() and not out.is_file()) or not out.parent.is_dir():
         raise ExplainError(f"got --out {out}; it needs the name of a file in a folder that is there")
     if is_file:
         step = explain_file(Path(what), file["--x"], file["--target"], file["--loss"])
@@ -71,9 +73,19 @@ def explain(
     if entries:
         lines += [f"\n{sheet}\n" for sheet in sheets]
     lines.append(f"The step with all its numbers: {out}")
-    # A terminal without the signs of mathematics gets question marks, not an error.
+    _say("\n".join(lines))
+
+
+def _say(text: str) -> None:
+    """Print it; a terminal without the signs of mathematics gets question marks, not an error."""
+    if sys.stdout is None:  # closed: nobody listens
+        return
     encoding = sys.stdout.encoding or "utf-8"
-    print("\n".join(lines).encode(encoding, "replace").decode(encoding))
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except OSError as error:
+        error.filename = "standard output"  # the page is written
+        raise
 
 
 # What to trace -----------------------------------------------------------------------------------------
@@ -195,7 +207,7 @@ def _is_number(text: str) -> bool:
 def _target(loss_fn: Loss, text: str) -> Array:
     target = _numbers("--target", text)
     if isinstance(loss_fn, (CrossEntropyLoss, NLLLoss)) and target.shape[1] == 1:
-        if (target != np.round(target)).any():
+        if (target != np.round(target)).any() or (np.abs(target) > LARGEST_CLASS).any():
             raise ExplainError(f"got --target {text!r}; {loss_fn!r} needs a class, a whole number from 0")
         return target[:, 0].astype(np.int64)
     return target
@@ -214,7 +226,9 @@ def _loss(name: str) -> Loss:
 
 def _fitting_loss(model: Module) -> Loss:
     """The loss that the last layer is made for; MSELoss after a layer that could have any."""
-    *_, last = model.modules()
+    last = model
+    while isinstance(last, Sequential) and len(last):
+        last = last[-1]
     return LOSS_AFTER.get(type(last), MSELoss)()
 
 

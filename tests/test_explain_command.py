@@ -213,6 +213,7 @@ OF_A_FILE = [
     (["--x", "1,2", "--target", "1", "--loss", "BCE"], ["--loss 'BCE'", "'BCELoss'"]),
     (["--x", "1,2", "--target", "0.5", "--loss", "NLLLoss"], ["--target '0.5'", "whole number"]),
     (["--x", "1,2", "--target", "3", "--loss", "NLLLoss"], ["class index 3"]),
+    (["--x", "1,2", "--target", "1e300", "--loss", "NLLLoss"], ["--target '1e300'", "whole number"]),
     (["--x", "1,2", "--target", "1", "--step", "3"], ["--step", "a study"]),
     (["--x", "1,2", "--target", "1", "--hidden", "3"], ["--hidden", "a study"]),
     (["--x", "1,2", "--target", "1", "--sample", "1"], ["--sample 1"]),
@@ -256,6 +257,49 @@ def test_a_page_that_cannot_be_written(capsys: Any, tmp_path: Path, monkeypatch:
     code, _, err = run(capsys, "sine", "--hidden", "2", "--out", str(tmp_path / "step.html"))
     assert code == 1
     assert err == f"scratchnn: {tmp_path / 'step.html'}: No space left on device\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_the_output_is_one_line(saved: str, tmp_path: Path, unbuffered: str) -> None:
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("this system has no /dev/full")
+    arguments = [saved, "--x", "1,2", "--target", "1", "--out", str(tmp_path / "step.html")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "scratchnn.cli", "explain", *arguments],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, stdout=full, stderr=subprocess.PIPE,
+            text=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "scratchnn: standard output: No space left on device\n"
+    assert (tmp_path / "step.html").is_file()
+
+
+def test_a_page_does_not_take_the_place_of_a_device(capsys: Any, saved: str, tmp_path: Path) -> None:
+    device = tmp_path / "device"
+    os.mkfifo(device)
+    code, _, err = run(capsys, saved, "--x", "1,2", "--target", "1", "--out", str(device))
+    assert code == 2
+    assert "the name of a file" in err
+    assert device.is_fifo()
+
+
+def test_without_an_output_the_page_is_written(
+    saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # as `>&-` leaves it
+    out = tmp_path / "step.html"
+    with pytest.raises(SystemExit) as stop:
+        main(["explain", saved, "--x", "1,2", "--target", "1", "--out", str(out)])
+    assert stop.value.code == 0
+    assert out.is_file()
+
+
+def test_the_last_layer_is_the_one_that_runs_last(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    same = snn.Sigmoid()
+    snn.save(snn.Sequential(snn.Linear(2, 2), same, snn.Sequential(snn.Linear(2, 1), same)), path)
+    assert type(explain_file(path, "1,2", "1").loss_fn) is snn.BCELoss
 
 
 def test_ctrl_c_ends_a_long_training_and_leaves_the_page_as_it_was(tmp_path: Path) -> None:
