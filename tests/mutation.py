@@ -60,7 +60,7 @@ TESTS: dict[str, list[str]] = {
     "scratchnn/engine/losses.py": ENGINE,
     "scratchnn/engine/updates.py": ENGINE,
     "scratchnn/engine/blocks.py": ENGINE,
-    "scratchnn/engine/steps.py": ENGINE,
+    "scratchnn/engine/steps.py": [*ENGINE, "test_recording.py"],
     "scratchnn/engine/rows.py": ["test_engine_rows.py", *ENGINE],
     "scratchnn/engine/orders.py": ["test_engine_rows.py", "test_engine_parity.py"],
 }

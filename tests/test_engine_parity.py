@@ -130,8 +130,10 @@ ACTIVATIONS = {
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations(name: str, dtype: Any) -> None:
-    check(*both(program("numbers", lambda _: snn.MSELoss(), ACTIVATIONS[name], dtype=dtype)))
+@pytest.mark.parametrize("batch", [32, ROWS])
+def test_activations(batch: int, name: str, dtype: Any) -> None:
+    """In one panel, and in several."""
+    check(*both(program("numbers", lambda _: snn.MSELoss(), ACTIVATIONS[name], dtype=dtype, batch=batch)))
 
 
 LOSSES: dict[str, tuple[str, Callable[[Any], Any], Callable[[], list[Any]]]] = {
@@ -413,3 +415,20 @@ def test_of_equal_scores_the_first_counts(target: str) -> None:
     _, _, slow, fast = both(make, epochs=1, metrics=["accuracy"])
     assert fast.metrics == slow.metrics
     assert slow.metrics["accuracy"] == [0.5]
+
+
+def test_an_impossible_class_costs_nothing() -> None:
+    """A logit of -inf away from the target: 0 times infinity must not get into the loss."""
+    rng = np.random.default_rng(3)
+    y = rng.integers(0, 3, 40)
+    X = rng.uniform(1, 2, (40, 3))
+    X[np.arange(40), (y + 1) % 3] = -1
+
+    def make() -> tuple[Any, Any, Any, Any]:
+        model = snn.Sequential(snn.Linear(3, 3, dtype=np.float64), snn.Threshold(0.0, -np.inf))
+        model[0].weight.data[...], model[0].bias.data[...] = np.eye(3), 0
+        return model, snn.CrossEntropyLoss(), snn.SGD(model.parameters(), lr=0.01), (X, y)
+
+    by_hand, compiled, slow, fast = both(make)
+    assert np.isfinite(slow.step_losses).all()
+    check(by_hand, compiled, slow, fast)
