@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from scratchnn.functional.written import VARIANTS
@@ -58,6 +58,7 @@ EVERY = sorted({e for variants in VARIANTS.values() for _, equations in variants
         ("where(x <= 0, 0, x)", "0 if x ≤ 0 else x", None),
         ("maximum(a, -b)", "max(a, -b)", r"\max\left(a, -b\right)"),
         ("-(-a)", "-(-a)", r"-\left(-a\right)"),
+        ("1e-5 ** 2", "(1e-5)²", r"\left(10^{-5}\right)^{2}"),
     ],
 )
 def test_formulas_as_text_and_latex(formula: str, text: str, latex: str | None) -> None:
@@ -152,7 +153,7 @@ def test_latex_has_its_brackets_in_pairs(formula: str) -> None:
     assert latex.count(r"\begin") == latex.count(r"\end")
 
 
-# ---- brackets: the text means what the tree means ---------------------------------------------------
+# ---- brackets: what is printed means what the tree means ---------------------------------------------------
 
 numbers = st.sampled_from([2.0, -3.0, 0.5, -0.25, 7.0]).map(Number)
 
@@ -169,15 +170,27 @@ def larger(inner: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression
     )
 
 
+def from_text(text: str) -> str:
+    """Printed text as a program."""
+    return text.replace("·", "*").replace("²", "**2").replace("/", "/one/")
+
+
+def from_latex(latex: str) -> str:
+    """LaTeX as a program: a fraction as (top)/one/(bottom)."""
+    for sign, word in {r"\left": "", r"\right": "", r"\cdot": "*", r"\frac": "", r"\max": "max"}.items():
+        latex = latex.replace(sign, word)
+    return latex.replace("^", "**").replace("}{", ")/one/(").replace("{", "(").replace("}", ")")
+
+
 @settings(max_examples=300)
 @given(tree=st.recursive(numbers, larger, max_leaves=8))
-def test_the_text_means_what_the_tree_means(tree: Expression) -> None:
-    program = tree.text().replace("·", "*").replace("²", "**2").replace("/", "/one/")
+def test_what_is_printed_means_what_the_tree_means(tree: Expression) -> None:
     with np.errstate(all="ignore"):
         expected = Scope((), {}).value(tree, {})
-        found = eval(program, {"max": np.maximum, "one": np.float64(1)})
-    if math.isfinite(expected) and abs(expected) < 1e15:
-        assert found == pytest.approx(expected, rel=1e-12)
+        assume(math.isfinite(expected) and abs(expected) < 1e15)
+        for program in (from_text(tree.text()), from_latex(tree.latex())):
+            found = eval(program, {"max": np.maximum, "one": np.float64(1)})
+            assert found == pytest.approx(expected, rel=1e-12), program
 
 
 # ---- a formula in a call --------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from .expression import (
     Sum,
     Where,
 )
-from .text import ADD, ATOM, DIGITS, DIVIDE, MULTIPLY, NEGATIVE, SUM, as_number, binding
+from .text import ADD, ATOM, DIGITS, SUM, Printer, as_number
 
 __all__ = ["escaped", "latex", "latex_number"]
 
@@ -45,49 +45,7 @@ def _escaped_sign(sign: str) -> str:
 
 def latex(node: Expression) -> str:
     """The node, without dollars around it."""
-    match node:
-        case Number(value=value):
-            return latex_number(value)
-        case Name(name=name, path=path):
-            return _word(name) + _above(path)
-        case Indexed(name=name, indices=indices, path=path):
-            below = f"_{{{','.join(map(latex, indices))}}}" if indices else ""
-            return _word(name) + _above(path) + below
-        case Sum(body=body, over=over):
-            return rf"\sum_{{{over}}} {_within(body, SUM)}"
-        case Add(terms=terms):
-            return _sum(terms)
-        case Multiply(factors=factors):
-            return _product(factors)
-        case Divide(top=top, bottom=bottom):
-            return rf"\frac{{{latex(top)}}}{{{latex(bottom)}}}"
-        case Power(base=base, exponent=exponent):
-            return f"{_within(base, ATOM)}^{{{latex(exponent)}}}"
-        case Negative(inner=inner):
-            return f"-{_subtracted(inner)}"
-        case Call(word="sqrt", arguments=(inner,)):
-            return rf"\sqrt{{{latex(inner)}}}"
-        case Call(word="log1p", arguments=(inner,)):
-            return rf"\log{_brackets(Add((Number(1), inner)))}"
-        case Call(word=word, arguments=arguments):
-            inside = ", ".join(map(latex, arguments))
-            return rf"{WORDS.get(word, chr(92) + word)}\left({inside}\right)"
-        case Compare(sign=sign, left=left, right=right):
-            return f"{_within(left, ADD)} {SIGNS.get(sign, sign)} {_within(right, ADD)}"
-        case Where(condition=condition, yes=yes, no=no):
-            return (
-                rf"\begin{{cases}} {latex(yes)} & \text{{if }} {latex(condition)} \\ "
-                rf"{latex(no)} & \text{{otherwise}} \end{{cases}}"
-            )
-        case Equation(left=left, right=right):
-            return f"{latex(left)} = {latex(right)}"
-        case Derivative(of=of, by=by):
-            return rf"\frac{{\partial {latex(of)}}}{{\partial {latex(by)}}}"
-        case Rest(count=count, value=value):
-            return rf"\underbrace{{{latex(value)}}}_{{{count}\text{{ more}}}}"
-        case Blank(label=label):
-            return rf"\underline{{\quad {label} \quad}}"
-    raise TypeError(f"no LaTeX for {type(node).__name__}")
+    return _Latex().written(node)
 
 
 def latex_number(value: float, digits: int = DIGITS) -> str:
@@ -118,44 +76,59 @@ def _above(path: str) -> str:
     return f"^{{({path})}}" if path.isdigit() else rf"^{{(\text{{{escaped(path)}}})}}"
 
 
-def _brackets(node: Expression) -> str:
-    return rf"\left({latex(node)}\right)"
+class _Latex(Printer):
+    def number(self, value: float) -> str:
+        return latex_number(value)
 
+    def brackets(self, inside: str) -> str:
+        return rf"\left({inside}\right)"
 
-def _within(node: Expression, least: int) -> str:
-    # A power of ten is a product to the eye.
-    product = isinstance(node, Number) and "e" in as_number(node.value) and least >= ATOM
-    fenced = isinstance(node, Where) or binding(node) < least or product
-    return _brackets(node) if fenced else latex(node)
+    def times(self, factors: tuple[Expression, ...]) -> str:
+        return r" \cdot "
 
+    def is_closed(self, node: Expression) -> bool:
+        return isinstance(node, Divide)
 
-def _subtracted(node: Expression) -> str:
-    return latex(node) if isinstance(node, Sum) else _within(node, MULTIPLY)
-
-
-def _sum(terms: tuple[Expression, ...]) -> str:
-    parts = []
-    for i, term in enumerate(terms):
-        if i == 0:
-            parts.append(_within(term, SUM))
-        elif isinstance(term, Negative):
-            parts.append(f"- {_subtracted(term.inner)}")
-        elif isinstance(term, Number) and binding(term) == NEGATIVE:
-            parts.append(f"- {latex_number(-term.value)}")
-        elif isinstance(term, Multiply):
-            parts.append(f"+ {_product(term.factors, first=False)}")
-        else:
-            parts.append(f"+ {_within(term, SUM)}")
-    return " ".join(parts)
-
-
-def _product(factors: tuple[Expression, ...], first: bool = True) -> str:
-    last = len(factors) - 1
-    return r" \cdot ".join(
-        latex(factor)
-        if isinstance(factor, Divide)
-        or (isinstance(factor, Sum) and i == last)
-        or (isinstance(factor, Number) and i == 0 and first)
-        else _within(factor, DIVIDE)
-        for i, factor in enumerate(factors)
-    )
+    def written(self, node: Expression) -> str:
+        match node:
+            case Number(value=value):
+                return self.number(value)
+            case Name(name=name, path=path):
+                return _word(name) + _above(path)
+            case Indexed(name=name, indices=indices, path=path):
+                below = f"_{{{','.join(map(self.written, indices))}}}" if indices else ""
+                return _word(name) + _above(path) + below
+            case Sum(body=body, over=over):
+                return rf"\sum_{{{over}}} {self.within(body, SUM)}"
+            case Add(terms=terms):
+                return self.sum(terms)
+            case Multiply(factors=factors):
+                return self.product(factors)
+            case Divide(top=top, bottom=bottom):
+                return rf"\frac{{{self.written(top)}}}{{{self.written(bottom)}}}"
+            case Power(base=base, exponent=exponent):
+                return f"{self.within(base, ATOM)}^{{{self.written(exponent)}}}"
+            case Negative(inner=inner):
+                return f"-{self.subtracted(inner)}"
+            case Call(word="sqrt", arguments=(inner,)):
+                return rf"\sqrt{{{self.written(inner)}}}"
+            case Call(word="log1p", arguments=(inner,)):
+                return rf"\log{self.brackets(self.written(Add((Number(1), inner))))}"
+            case Call(word=word, arguments=arguments):
+                return WORDS.get(word, rf"\{word}") + self.brackets(", ".join(map(self.written, arguments)))
+            case Compare(sign=sign, left=left, right=right):
+                return f"{self.within(left, ADD)} {SIGNS.get(sign, sign)} {self.within(right, ADD)}"
+            case Where(condition=condition, yes=yes, no=no):
+                return (
+                    rf"\begin{{cases}} {self.written(yes)} & \text{{if }} {self.written(condition)} \\ "
+                    rf"{self.written(no)} & \text{{otherwise}} \end{{cases}}"
+                )
+            case Equation(left=left, right=right):
+                return f"{self.written(left)} = {self.written(right)}"
+            case Derivative(of=of, by=by):
+                return rf"\frac{{\partial {self.written(of)}}}{{\partial {self.written(by)}}}"
+            case Rest(count=count, value=value):
+                return rf"\underbrace{{{self.written(value)}}}_{{{count}\text{{ more}}}}"
+            case Blank(label=label):
+                return rf"\underline{{\quad {label} \quad}}"
+        raise TypeError(f"no LaTeX for {type(node).__name__}")
