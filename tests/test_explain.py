@@ -211,6 +211,7 @@ def test_every_line_adds_up_and_all_checks_agree(network: str, dtype: Any) -> No
 def test_every_factor_is_what_it_says(network: str) -> None:
     """Followed back by its words alone, a factor has the value that the trace has there."""
     trace = a_trace(network)
+    found: set[str] = set()
     for name, index in entries(trace):
         sheet = trace.explain(name, index)
         by_number = {line.number: line for line in sheet.lines}
@@ -221,14 +222,16 @@ def test_every_factor_is_what_it_says(network: str) -> None:
                     assert by_number[factor.line].name == factor.key
                 if re.match(r"\w+\[[\d,]+\] of ", factor.origin) and " + " not in factor.origin:
                     assert in_the_trace(trace, factor.origin) == factor.value, factor
+                    found.add("step")
                 if factor.origin.endswith(", a parameter"):
                     key, _, place = factor.origin.removesuffix(", a parameter").partition("[")
                     assert trace.parameters[key][as_index(place)] == factor.value
+                    found.add("parameter")
                 if factor.origin.endswith(", the input"):
-                    assert (
-                        trace.x[as_index(factor.origin.partition("[")[2][: -len(", the input")])]
-                        == factor.value
-                    )
+                    place = factor.origin.removesuffix(", the input").partition("[")[2]
+                    assert trace.x[as_index(place)] == factor.value
+                    found.add("input")
+    assert found == {"step", "parameter", "input"}
 
 
 def as_index(text: str) -> tuple[int, ...]:
@@ -364,6 +367,48 @@ def test_a_gradient_of_somebodys_own_backward_has_its_checks() -> None:
     assert sheet.checks[0].value == pytest.approx(sheet.value, rel=1e-12)
     assert "complex step" in str(sheet)
     assert sheet.to_latex().count("align*") == 0
+
+
+def test_a_parameter_may_be_called_x() -> None:
+    class Scale(snn.Module):
+        def __init__(self) -> None:
+            self.x = snn.Parameter(np.array([2.0, 3.0]))
+
+        def forward(self, x: Any) -> Any:
+            self.seen = x
+            return x * self.x.data
+
+        def backward(self, dy: Any) -> Any:
+            self.x.accumulate((dy * self.seen).sum(axis=0))
+            return dy * self.x.data
+
+    x = batch(F64)[0]
+    sheet = snn.trace(Scale(), snn.MSELoss(), x, 0 * x).explain("x", 1)
+    assert sheet.subtitle.startswith("x[1] is 3. When it grows, the loss rises")
+    assert sheet.checks[0].value == pytest.approx(sheet.value, rel=1e-12)
+
+
+def test_every_layer_of_a_deep_chain_has_a_letter_of_its_own() -> None:
+    """None of them L, which is the loss; a layer of one unit needs none."""
+    deep = [snn.Linear(2, 2) for _ in range(17)]
+    model = snn.Sequential(*deep, snn.Linear(2, 1), snn.Softmax(1))
+    x = batch(F32, rows=1)[0]
+    chain = snn.trace(model, snn.MSELoss(), x, x[:, :1]).explain("x", (0, 0)).chain
+    assert chain is not None
+    assert len(re.findall("Σ", chain.symbols[0].text())) == 16  # then there are too many paths
+    assert not re.search(r"[A-Z]", chain.symbols[0].text().replace("∂L/", ""))
+    last = snn.Sequential(*deep[:2], snn.Linear(2, 1), snn.Softmax(1))
+    chain = snn.trace(last, snn.MSELoss(), x, x[:, :1]).explain("x", (0, 0)).chain
+    assert chain is not None
+    assert chain.symbols[0].text().startswith("∂L/∂x[0,0] = Σₘ Σₖ ∂L/∂3.y[0,0] · ∂3.y[0,0]/∂2.y[0,0] · ")
+
+
+def test_the_chain_knows_the_slopes_of_every_activation() -> None:
+    from scratchnn.functional import activations
+    from scratchnn.trace.chain import ELEMENTWISE, ROWWISE
+
+    ops = {name.removesuffix("_vjp") for name in activations.__all__ if name.endswith("_vjp")}
+    assert {*ELEMENTWISE, *ROWWISE} == ops
 
 
 def test_a_parameter_used_twice_gets_the_sum() -> None:

@@ -10,7 +10,19 @@ import numpy as np
 
 from .. import functional as F
 from ..checks import Array
-from ..notation import Add, Derivative, Equation, Expression, Indexed, Multiply, Name, Number, Rest, Sum
+from ..notation import (
+    Add,
+    Derivative,
+    Equation,
+    Expression,
+    Indexed,
+    Multiply,
+    Name,
+    Number,
+    Rest,
+    Sum,
+    parse,
+)
 from ..notation.filled import folded_order
 from ..notation.parse import product
 from ..notation.text import as_number
@@ -22,7 +34,8 @@ from .steps import Step
 __all__ = ["chain_rule"]
 
 MOST_PATHS = 100_000
-LETTERS = "mkjlpqrs"  # of the units that paths run through, one for each layer
+# Of the units that paths run through, one for each layer; more than MOST_PATHS can branch two ways.
+LETTERS = "mkjlpqrstuvabefg"
 ELEMENTWISE = ("identity", "relu", "leaky_relu", "threshold", "sigmoid", "tanh", "dropout")
 ROWWISE = ("softmax", "log_softmax")
 
@@ -53,8 +66,12 @@ class _Paths:
             over[letter] = at[:, axis]
         return _Paths(at, self.symbol, over, [slope.branched(parents) for slope in self.slopes]), parents
 
-    def next_letter(self) -> str:
-        return next(letter for letter in (*LETTERS, *LETTERS.upper()) if letter not in self.over)
+    def next_unit(self, units: int) -> tuple[str, Expression]:
+        """The letter that runs over so many units, and the unit as an index; of one unit, "" and 0."""
+        if units == 1:
+            return "", Number(0)
+        letter = next(letter for letter in LETTERS if letter not in self.over)
+        return letter, Name(letter)
 
 
 @dataclass
@@ -232,8 +249,7 @@ def _through(step: Step, paths: _Paths) -> _Paths:
 def _through_linear(step: Step, paths: _Paths) -> _Paths:
     weight = np.asarray(step.inputs["weight"])
     assert isinstance(paths.symbol, Indexed)
-    letter = "" if len(weight) == 1 else paths.next_letter()
-    unit: Expression = Name(letter) if letter else Number(0)
+    letter, unit = paths.next_unit(len(weight))
     ahead, parents = paths.branched(-1, len(weight), letter)
     outs, ins = ahead.at[:, -1], paths.at[parents, -1]
     name = step.parameters.get("weight", "weight")
@@ -249,7 +265,7 @@ def _through_rows(step: Step, op: str, paths: _Paths) -> _Paths:
     y, axis = np.asarray(step.inputs["y"], float), int(step.inputs["axis"])
     axis %= y.ndim
     assert isinstance(paths.symbol, Indexed)
-    letter = paths.next_letter()
+    letter, unit = paths.next_unit(y.shape[axis])
     ahead, parents = paths.branched(axis, y.shape[axis], letter)
     same = ahead.at[:, axis] == paths.at[parents, axis]
     mine, theirs = y[tuple(paths.at[parents].T)], y[tuple(ahead.at.T)]
@@ -260,7 +276,7 @@ def _through_rows(step: Step, op: str, paths: _Paths) -> _Paths:
         values = same - np.exp(mine)
         words = f"1 - exp(y) for its own score, -exp(y) for another's, of {step.label}"
     indices = list(paths.symbol.indices)
-    indices[axis - y.ndim] = Name(letter)
+    indices[axis - y.ndim] = unit
     symbol = Indexed("y", tuple(indices), step.path)
     slope = _Slope(Derivative(symbol, paths.symbol), values, words)
     return replace(ahead, symbol=symbol, slopes=[*ahead.slopes, slope])
@@ -268,8 +284,6 @@ def _through_rows(step: Step, op: str, paths: _Paths) -> _Paths:
 
 def _slope_words(step: Step) -> str:
     """The slope in symbols: the vjp's formula with dy = 1."""
-    from ..notation import parse
-
     equation = parse(step.formulas[-1]) if step.formulas else None
     if not isinstance(equation, Equation):
         return f"the slope of {step.label}"

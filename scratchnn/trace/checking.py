@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .trace import Trace
 
 __all__ = ["checks_of_gradient", "checks_of_loss"]
+
+REMARK = 100  # characters of somebody's error message that fit beside a number
 
 
 def checks_of_gradient(trace: Trace, name: str, index: Index, value: float, unit: float) -> tuple[Check, ...]:
@@ -54,7 +57,7 @@ def _by_differentiation(trace: Trace, name: str, index: Index, value: float, uni
     subject, reason = _subject(trace)
     if subject is None:
         return Check("complex step", None, None, reason)
-    place = subject.names.index(name) if name in trace.parameters else 0
+    place = subject.names.index(name, 1) if name in trace.parameters else 0  # the input stands first
     with untouched(), np.errstate(all="ignore"):
         default_generator.set_state(trace.random_state)
         ones = np.ones(np.shape(subject.output(subject.values)))
@@ -79,4 +82,4 @@ def _by_pytorch(trace: Trace, name: str, index: Index, value: float, unit: float
 
 def _in_a_line(error: Exception) -> str:
     text = str(error).partition("\n")[0]
-    return text if len(text) < 100 else text.partition(";")[0][:97]
+    return text if len(text) <= REMARK else textwrap.shorten(text.partition(";")[0], REMARK, placeholder=" …")

@@ -89,7 +89,7 @@ def _of_gradient(trace: Trace, origins: Origins, name: str, index: Any, sample: 
     else:
         found = zip(gradients, sources, strict=True)
         value = math.fsum(float(gradient[source.index(place)]) for gradient, source in found)
-    if name == "x":
+    if name not in trace.parameters:
         sample = place[0] if trace.x.ndim > 1 else sample
     derivation = Derivation(trace, origins, _checked_sample(trace, sample))
     if len(sources) == 1:
@@ -191,7 +191,7 @@ def _heading(derivation: Derivation, any_lines: bool) -> str:
 
 
 def _meaning(trace: Trace, name: str, entry: str, place: Index, value: float) -> str:
-    now = trace.x[place] if name == "x" else trace.parameters[name][place]
+    now = trace.parameters.get(name, trace.x)[place]
     effect = "the loss does not change"
     if value:
         effect = f"the loss {'rises' if value > 0 else 'falls'} by {as_number(abs(value))} per unit"
