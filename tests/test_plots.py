@@ -193,7 +193,10 @@ def test_save_leaves_nothing_behind_when_it_fails(tmp_path):
     def broken(*args, **kwargs):
         raise KeyboardInterrupt
 
-    plots.save(figure, tmp_path / "picture.png")
+    path = plots.save(figure, tmp_path / "picture.png")
+    path.chmod(0o640)
+    assert plots.save(figure, path) == path
+    assert path.stat().st_mode & 0o777 == 0o640  # a file that was there keeps its own
     old = (tmp_path / "picture.png").read_bytes()
     figure.savefig = broken
     with pytest.raises(KeyboardInterrupt):

@@ -133,5 +133,8 @@ def test_bad_input(tmp_path: Any) -> None:
         plots.animate(recording, tmp_path / "a.gif", X, Y, frames=0)
     with pytest.raises(ValueError, match="1 or 2 inputs"):
         plots.animate(recording, tmp_path / "a.gif", np.zeros((3, 4)), Y)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="make it first"):
         plots.animate(recording, tmp_path / "no" / "a.gif", X, Y, frames=1)
+    with pytest.raises(IsADirectoryError, match="Is a folder"):
+        plots.animate(recording, tmp_path, X, Y, frames=1)
+    assert list(tmp_path.iterdir()) == []

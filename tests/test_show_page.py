@@ -393,11 +393,15 @@ def test_save_writes_the_page_whole_and_nothing_else(tmp_path):
     path = trace.save(tmp_path / "step.html", sheets=[sheet], sample=1)
     assert [file.name for file in tmp_path.iterdir()] == ["step.html"]
     assert path.read_text(encoding="utf-8") == page(trace, [sheet], sample=1)
+    path.chmod(0o640)
+    trace.save(path)
+    assert path.read_text(encoding="utf-8") == page(trace)
+    assert path.stat().st_mode & 0o777 == 0o640
     with pytest.raises(OSError, match="nowhere"):
         trace.save(tmp_path / "nowhere" / "step.html")
     with pytest.raises(IndexError):
         trace.save(tmp_path / "other.html", sample=99)
-    with pytest.raises(OSError, match="irectory"):
+    with pytest.raises(IsADirectoryError, match="Is a folder"):
         trace.save(tmp_path)
     assert [file.name for file in tmp_path.parent.iterdir() if file.suffix == ".html"] == []
     assert [file.name for file in tmp_path.iterdir()] == ["step.html"]

@@ -4,8 +4,8 @@ The colours are those of Okabe and Ito (2008), which every common form of colour
 apart; classes differ by their marker too.
 """
 
+import io
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from scratchnn.checks import Array
+from scratchnn.files.atomic import write_atomically
 
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 SKY, PURPLE, YELLOW, BLACK = "#56B4E9", "#CC79A7", "#F0E442", "#000000"
@@ -94,14 +95,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     Raises:
         OSError: if the file cannot be written.
     """
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".png")
-    os.close(handle)
-    try:
-        figure.savefig(name, dpi=DOTS_PER_INCH, format="png", facecolor="white")
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)  # mkstemp's files are private
-        return Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    file = io.BytesIO()
+    figure.savefig(file, dpi=DOTS_PER_INCH, format="png", facecolor="white")
+    write_atomically(path, file.getvalue())
+    return Path(path)

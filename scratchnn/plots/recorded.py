@@ -1,7 +1,7 @@
 """A recorded run in pictures: parameters and gradients over time, what the model answered along the way."""
 
+import io
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from scratchnn.checks import Array
+from scratchnn.files.atomic import write_atomically
 
 from .epochs import LINES
 from .line import curve_fit
@@ -210,18 +211,18 @@ def animate(
 
 
 def _write_gif(images: Sequence[Any], milliseconds: Sequence[int], path: Path) -> Path:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".gif")
-    os.close(handle)
-    try:
-        images[0].save(
-            name, save_all=True, append_images=images[1:], duration=list(milliseconds), loop=0, optimize=False
-        )
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)  # mkstemp's files are private
-        return Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    file = io.BytesIO()
+    images[0].save(
+        file,
+        "GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=list(milliseconds),
+        loop=0,
+        optimize=False,
+    )
+    write_atomically(path, file.getvalue())
+    return path
 
 
 def _plane(

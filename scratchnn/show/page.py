@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,18 +29,10 @@ def save_trace(
     Raises:
         OSError: if the file cannot be written. What `page` raises.
     """
-    text = page(trace, sheets, sample=sample)
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".html")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)  # mkstemp's files are private
-        return Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    from ..files.atomic import write_atomically
+
+    write_atomically(path, page(trace, sheets, sample=sample).encode())
+    return Path(path)
 
 
 def page(trace: Any, sheets: Sequence[Any] = (), *, sample: int | None = None) -> str:
