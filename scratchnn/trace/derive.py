@@ -26,6 +26,7 @@ __all__ = ["Derivation"]
 FOLLOWED = 3  # units of a short sum that are all followed; of a longer one only the largest
 MOST_LINES = 40
 AGREES = 1e-3  # between a formula as it is written and the code, which may take a safer way
+NOTHING = 1e-30  # a difference that is none, whatever the size of the numbers
 
 
 class Derivation:
@@ -231,7 +232,7 @@ class Derivation:
                 f"The {len(longest.shown)} largest of {longest.terms} terms: {longest.over} = {shown}."
             )
         scale = max(abs(value), longest.magnitude if longest else 0)
-        if not math.isfinite(written) or abs(written - value) > AGREES * scale + 1e-30:
+        if not math.isfinite(written) or abs(written - value) > AGREES * scale + NOTHING:
             why = "" if math.isfinite(written) else ", without overflow"
             notes.append(f"Written out, this is {as_number(written)}: the code takes another way{why}.")
         return " ".join(notes)

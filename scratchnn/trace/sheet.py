@@ -11,7 +11,10 @@ from ..notation.text import as_number
 
 PASSES = {"backward": "The way back", "forward": "What the way back needed of the forward pass"}
 
-__all__ = ["Answer", "Check", "Factor", "Line", "Sheet"]
+__all__ = ["CHECKED_DIGITS", "VALUE_DIGITS", "Answer", "Check", "Factor", "Line", "Sheet"]
+
+VALUE_DIGITS = 7  # of a value and of an answer, as many as float32 has
+CHECKED_DIGITS = 10  # of numbers to be held against each other
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Answer:
     value: float
 
     def __str__(self) -> str:
-        return f"({self.label}) {self.name} = {as_number(self.value, 7)}"
+        return f"({self.label}) {self.name} = {as_number(self.value, VALUE_DIGITS)}"
 
 
 @dataclass(frozen=True)

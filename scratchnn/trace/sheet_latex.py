@@ -17,12 +17,13 @@ from ..notation import (
     Where,
 )
 from ..notation.latex import escaped, latex_number
-from .sheet import Check, Factor, Line, Sheet
+from .sheet import CHECKED_DIGITS, VALUE_DIGITS, Check, Factor, Line, Sheet
 
 __all__ = ["as_latex"]
 
-DIGITS = 7
 WIDTH = 78  # characters of a formula, after which it goes on in the next line
+# How many of them go to a slope as a fraction, to "if" and its brace, to " + ", to "1/N" and its brackets.
+SLOPE, CASES, JOINT, FENCE = 7, 6, 3, 8
 ZERO, UNIT = Number(0), Number(7)  # something to join a term, or a factor, to
 HEAD = r"""\documentclass[a4paper]{article}
 \usepackage[utf8]{inputenc}
@@ -40,7 +41,7 @@ def as_latex(sheet: Sheet) -> str:
 
 
 def _body(sheet: Sheet) -> Iterator[str]:
-    yield rf"\section*{{{_words(sheet.title)} = {_number(sheet.value, DIGITS)}}}"
+    yield rf"\section*{{{_words(sheet.title)} = {_number(sheet.value, VALUE_DIGITS)}}}"
     yield _words(sheet.subtitle)
     if sheet.chain is not None:
         yield r"\subsection*{The chain rule, in one}"
@@ -56,7 +57,7 @@ def _body(sheet: Sheet) -> Iterator[str]:
     if sheet.checks:
         yield r"\subsection*{The same number from elsewhere}"
         yield r"\begin{tabular}{@{}lll}"
-        yield rf"this sheet & {_number(sheet.value, 10)} & \\"
+        yield rf"this sheet & {_number(sheet.value, CHECKED_DIGITS)} & \\"
         yield from map(_check, sheet.checks)
         yield r"\end{tabular}"
     if sheet.answers:
@@ -64,7 +65,7 @@ def _body(sheet: Sheet) -> Iterator[str]:
         yield r"\subsection*{Answers}"
         yield r"\begin{tabular}{@{}lll}"
         for answer in sheet.answers:
-            value = _number(answer.value, DIGITS)
+            value = _number(answer.value, VALUE_DIGITS)
             yield rf"({answer.label}) & {_words(answer.name)} & {value} \\"
         yield r"\end{tabular}"
 
@@ -109,7 +110,7 @@ def broken(node: Expression, width: int) -> list[str]:
         case Negative(inner=inner):
             return _fenced("-", broken(inner, width))
         case Divide(top=top, bottom=bottom) if not isinstance(top, Number):
-            return _fenced(Divide(Number(1), bottom).latex(), broken(top, width - 8))
+            return _fenced(Divide(Number(1), bottom).latex(), broken(top, width - FENCE))
     return [node.latex()]
 
 
@@ -117,11 +118,11 @@ def _length(node: Expression) -> int:
     """How many characters wide the node is, set as a book sets it."""
     match node:
         case Derivative():
-            return 7
+            return SLOPE
         case Divide(top=top, bottom=bottom):
             return max(_length(top), _length(bottom))
         case Where(condition=condition, yes=yes, no=no):
-            return max(_length(yes), _length(no)) + _length(condition) + 6
+            return max(_length(yes), _length(no)) + _length(condition) + CASES
     return max(len(node.text()) - sum(len(c.text()) - _length(c) for c in node.children()), 1)
 
 
@@ -137,7 +138,7 @@ def _packed(parts: list[tuple[Expression, str]], width: int) -> list[str]:
     rows: list[str] = []
     used = 0
     for place, (node, joined) in enumerate(parts):
-        length = _length(node) + 3
+        length = _length(node) + JOINT
         if rows and used + length <= width:
             rows[-1] += f" {joined}"
             used += length
@@ -162,11 +163,11 @@ def _check(check: Check) -> str:
     if check.value is None or check.difference is None:
         return rf"{_words(check.name)} & & {_words(check.remark)} \\"
     apart = f"{_number(check.difference, 2)} roundings away; {_words(check.remark)}"
-    return rf"{_words(check.name)} & {_number(check.value, 10)} & {apart} \\"
+    return rf"{_words(check.name)} & {_number(check.value, CHECKED_DIGITS)} & {apart} \\"
 
 
 def _plain(value: float) -> str:
-    return _number(value, DIGITS).strip("$")
+    return _number(value, VALUE_DIGITS).strip("$")
 
 
 def _number(value: float, digits: int = 4) -> str:

@@ -7,13 +7,12 @@ import textwrap
 from collections.abc import Iterator
 
 from ..notation.text import as_number
-from .sheet import Check, Factor, Line, Sheet
+from .sheet import CHECKED_DIGITS, VALUE_DIGITS, Check, Factor, Line, Sheet
 
 __all__ = ["as_text"]
 
 NARROWEST, WIDEST = 40, 110
 INDENT = "    "
-DIGITS = 7
 HARD_SPACE, DEEPEST = "\u00a0", 6  # brackets are kept in one line, the inner ones longest
 
 
@@ -54,7 +53,7 @@ def _together(text: str, depth: int) -> str:
 
 
 def _rows(sheet: Sheet) -> Iterator[tuple[str, str]]:
-    title = f"{sheet.title} = {as_number(sheet.value, DIGITS)}"
+    title = f"{sheet.title} = {as_number(sheet.value, VALUE_DIGITS)}"
     yield title, ""
     yield "=" * len(title), ""
     yield sheet.subtitle, ""
@@ -80,8 +79,8 @@ def _rows(sheet: Sheet) -> Iterator[tuple[str, str]]:
         yield "", ""
         yield "The same number from elsewhere", ""
         yield "", ""
-        ours = max((len(check.name) for check in sheet.checks), default=0)
-        yield f"{'this sheet':<{ours}}  {as_number(sheet.value, 10)}", INDENT
+        ours = max(len(check.name) for check in sheet.checks)
+        yield f"{'this sheet':<{ours}}  {as_number(sheet.value, CHECKED_DIGITS)}", INDENT
         for check in sheet.checks:
             yield _check(check, ours), INDENT
     if sheet.answers:
@@ -94,7 +93,7 @@ def _writings(line: Line, indent: str) -> Iterator[tuple[str, str]]:
     for symbols in line.symbols:
         yield symbols.text(), indent
     yield f"= {line.numbers.text()}", f"{indent}  "
-    value = f"__{line.blank}__" if line.blank else as_number(line.value, DIGITS)
+    value = f"__{line.blank}__" if line.blank else as_number(line.value, VALUE_DIGITS)
     yield f"= {value}", f"{indent}  "
     if line.note:
         yield line.note, indent
@@ -119,4 +118,4 @@ def _check(check: Check, width: int) -> str:
     if check.value is None or check.difference is None:
         return f"{check.name:<{width}}  {check.remark}"
     apart = "no difference" if check.difference == 0 else f"{check.difference:.2g} roundings away"
-    return f"{check.name:<{width}}  {as_number(check.value, 10)}  {apart}; {check.remark}"
+    return f"{check.name:<{width}}  {as_number(check.value, CHECKED_DIGITS)}  {apart}; {check.remark}"
