@@ -253,7 +253,11 @@ def write_page(step: Trace, entries: Sequence[str], sample: int | None, out: Pat
         sheets = [step.explain(name, index, sample=sample) for name, index in places]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ExplainError(str(error.args[0] if error.args else error)) from error
-    step.save(out, sheets=sheets, sample=sample)
+    try:
+        step.save(out, sheets=sheets, sample=sample)
+    except OSError as error:
+        error.filename = str(out)  # not that of the new file which would have taken its place
+        raise
     return sheets
 
 

@@ -251,7 +251,7 @@ def test_a_file_that_is_no_model(capsys: Any, tmp_path: Path) -> None:
 
 def test_a_page_that_cannot_be_written(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any, **options: Any) -> Any:
-        raise OSError(28, "No space left on device", str(tmp_path / "step.html"))
+        raise OSError(28, "No space left on device", str(tmp_path / ".step-1234.html"))
 
     monkeypatch.setattr(snn.Trace, "save", full)
     code, _, err = run(capsys, "sine", "--hidden", "2", "--out", str(tmp_path / "step.html"))
