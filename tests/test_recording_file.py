@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recorded import X, adam, assert_equal, program, same_steps
+from recorded import X, Y, adam, assert_equal, program, same_steps
 
 import scratchnn as snn
 from scratchnn.files import FileFormatError
@@ -51,6 +51,25 @@ def test_a_file_holds_what_memory_holds(engine: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "run.rec"]
     with pytest.raises(ValueError, match="which has no loss and no data"):
         read.fork(7)
+
+
+def test_a_file_that_was_read_goes_on_as_sparse_as_it_is(tmp_path: Path) -> None:
+    """Without a word of having been full."""
+    made = snn.Recording(every=2, path=tmp_path / "run.rec")
+    model, optimizer, _ = program("numpy", made)
+    read = snn.Recording.load(tmp_path / "run.rec")
+    snn.fit(
+        model,
+        snn.BCEWithLogitsLoss(),
+        optimizer,
+        [(X, Y)],
+        5,
+        callbacks=[read],
+        engine="numpy",
+        progress=False,
+    )
+    assert read.steps.tolist() == [*range(0, 25, 2), 25, 26, 28, 30]
+    assert snn.Recording.load(tmp_path / "run.rec").steps.tolist() == read.steps.tolist()
 
 
 @both

@@ -65,6 +65,7 @@ class Recording(Tape):
 
         recording = cls(path=path)
         architecture = recording._restore(list(recording._store.read()))
+        recording._asked = recording.every
         recording._model = model
         if model is None and architecture is not None:
             recording._model = build(from_json(architecture))
@@ -190,6 +191,7 @@ class Recording(Tape):
             The recording of the fork, whose first step is `step`.
         Raises:
             IndexError: a step that was not kept. DivergenceError: as `fit`.
+            TypeError: an optimizer that is made already.
             ValueError: the end of a run; a run read from a file, or made by PyTorch.
         """
         from .replay import fork
