@@ -103,6 +103,8 @@ def fit(
         TypeError, ValueError: as `twin`, `twin_loss`, `twin_optimizer`; a device that is not there;
             Dropout on CUDA, whose masks are another stream's.
     """
+    if recording is not None and not isinstance(recording, Recording):
+        raise TypeError(f"reference.fit got a {type(recording).__name__} as recording; it needs a Recording")
     place = torch_device(device)
     torch_model = twin(model, place) if torch_model is None else torch_model.to(place)
     rehearsal = Rehearsal(

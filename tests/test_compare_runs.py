@@ -227,6 +227,8 @@ def test_beside_pytorch(engine: str) -> None:
     assert not report.also
     with pytest.raises(ValueError, match="made by PyTorch"):
         theirs.fork(3)
+    with pytest.raises(TypeError, match="got a list as recording"):
+        reference.fit(model, snn.BCEWithLogitsLoss(), optimizer, loader, 5, recording=[theirs])  # type: ignore[arg-type]
     other = snn.Recording()
     snn.manual_seed(4)
     reference.fit(model, snn.BCEWithLogitsLoss(), optimizer, loader, 5, recording=other)

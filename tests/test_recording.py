@@ -471,6 +471,11 @@ def test_bad_input() -> None:
         program("numpy", snn.Recording(max_bytes=100))
     with pytest.raises(ValueError, match="2 recordings"):
         program("numpy", snn.Recording(), callbacks=[snn.Recording()])
+    with pytest.raises(TypeError, match=r"the class Recording.*Recording\(\)"):
+        program("numpy", snn.Recording)
+    model, data = snn.Linear(3, 1), [(X, Y)]
+    with pytest.raises(TypeError, match="a Recording may be among them"):
+        snn.fit(model, snn.MSELoss(), plain(model.parameters()), data, 1, callbacks=snn.Recording())  # type: ignore[arg-type]
     empty = snn.Recording()
     for ask in (empty.at, empty.fork, empty.parameters, empty.rows, empty.settings):
         with pytest.raises(ValueError, match="Recording is empty; give it to fit"):
@@ -493,6 +498,9 @@ def test_bad_input() -> None:
         recording.fork(25)
     with pytest.raises(ValueError, match="learning rate"):
         recording.fork(10, lr=-1.0)
+    for made in (adam(recording.at(10).parameters()), "adam", lambda parameters: None):
+        with pytest.raises(TypeError, match=r"fork got .*optimizer.*(Adam|'adam'|NoneType); it needs"):
+            recording.fork(10, optimizer=made)
     with pytest.raises(KeyError, match=r"it has 0\.weight"):
         recording.over_time("weight")
 

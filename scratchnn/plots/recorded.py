@@ -41,6 +41,7 @@ def parameters_over_time(
         recording: a `Recording`. names: of at most 7 parameters; without it, all of them.
     Raises:
         KeyError: a parameter that is not there. ValueError: an empty recording, more names than colours.
+        TypeError: one name without a list.
     """
     names = _named("parameters_over_time", recording, names)
     ax = axes_or_new(ax)
@@ -71,6 +72,7 @@ def gradients_over_time(
         recording: a `Recording`. names: of at most 7 parameters; without it, all of them.
     Raises:
         KeyError: a gradient that is not there. ValueError: an empty recording, more names than colours.
+        TypeError: one name without a list.
     """
     names = _named("gradients_over_time", recording, names)
     ax = axes_or_new(ax)
@@ -89,6 +91,8 @@ def gradients_over_time(
 
 
 def _named(owner: str, recording: Any, names: Sequence[str] | None) -> list[str]:
+    if isinstance(names, str):
+        raise TypeError(f"{owner} got names={names!r}; it needs a list of names: [{names!r}]")
     recording._check_not_empty()
     every = list(recording.parameters(int(recording.steps[0])))
     chosen = every if names is None else list(names)

@@ -11,7 +11,9 @@ import numpy as np
 from ..checkpoint import generators_of
 from ..data import DataLoader
 from ..history import History
+from ..layers import Module
 from ..lr_scheduler import ReduceLROnPlateau
+from ..optim import Optimizer
 from ..random import default_generator
 from .layout import fill
 from .leg import Leg, Live, Place, draw_orders, kept_stream
@@ -150,8 +152,7 @@ def _bring(live: Live, place: Place, epochs: int, within: int, a_epoch: int | No
 def _changed(live: Live, lr: float | None, optimizer: Any) -> Live:
     """Another optimizer, or another rate; the schedules end."""
     if optimizer is not None:
-        given = {} if lr is None else {"lr": lr}
-        made = optimizer(live.model.parameters(), **given)
+        made = _made_by(optimizer, live.model, {} if lr is None else {"lr": lr})
     else:
         made = live.optimizer
         for group in made.param_groups:
@@ -159,3 +160,16 @@ def _changed(live: Live, lr: float | None, optimizer: Any) -> Live:
             group["lr"] = lr
     regime = replace(live.regime, by_batch=[], by_epoch=[])
     return replace(live, optimizer=made, regime=regime)
+
+
+def _made_by(optimizer: Any, model: Module, given: dict[str, float]) -> Optimizer:
+    if not callable(optimizer):
+        what = repr(optimizer) if isinstance(optimizer, str) else f"an object of {type(optimizer).__name__}"
+        raise TypeError(
+            f"fork got as optimizer {what}; it needs a class, such as Adam, or a function of the parameters: "
+            "those of a fork are its own"
+        )
+    made = optimizer(model.parameters(), **given)
+    if not isinstance(made, Optimizer):
+        raise TypeError(f"fork got an optimizer= that makes a {type(made).__name__}; it needs an Optimizer")
+    return made

@@ -42,7 +42,10 @@ def check_arguments(
     if loss_fn.reduction == "none":
         raise ValueError(f"fit got {loss_fn!r}, which gives no single number; use reduction='mean' or 'sum'")
     if not isinstance(callbacks, (list, tuple)) or not all(callable(callback) for callback in callbacks):
-        raise TypeError(f"fit got callbacks={callbacks!r}; it needs a list of functions that take a FitState")
+        raise TypeError(
+            f"fit got callbacks={callbacks!r}; it needs a list of functions that take a FitState, "
+            "and a Recording may be among them"
+        )
     own = {id(p) for p in model.parameters()}
     if not own:
         raise ValueError(f"fit got a {type(model).__name__} without parameters; there is nothing to train")

@@ -169,6 +169,10 @@ def _apart(callbacks: Any) -> tuple[Recording | None, Any]:
         return None, callbacks
     from ..recording import Recording
 
+    if Recording in callbacks:
+        raise TypeError(
+            "fit got the class Recording among its callbacks; it needs one that is made: Recording()"
+        )
     found = [callback for callback in callbacks if isinstance(callback, Recording)]
     if len(found) > 1:
         raise ValueError(f"fit got {len(found)} recordings; it makes one, give that of the smaller `every`")
