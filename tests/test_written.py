@@ -52,6 +52,15 @@ def test_a_written_function_is_the_same_object() -> None:
         del FORMULAS["double"], VARIANTS["double"]
 
 
+def test_settings_may_be_numpys_numbers() -> None:
+    """The optimizers cast theirs to the dtype of the parameters."""
+    for zero in (0, 0.0, np.float32(0), np.array(0.0)):
+        assert formulas_for("sgd", {"momentum": zero})[-1] == "p_next = p - lr * d"
+    assert formulas_for("sgd", {"momentum": np.float32(0.9), "nesterov": np.bool_(True)}) == formulas_for(
+        "sgd", {"momentum": 0.9, "nesterov": True}
+    )
+
+
 # ---- calls: arguments for every function, in every way it may be called ------------------------------
 
 

@@ -25,7 +25,7 @@ def clip_value(g: Array, c: float) -> Array:
     return minimum(maximum(g, -c), c)
 
 
-@written("y = minimum(1, c / (norm + 1e-6))")
+@written(f"y = minimum(1, c / (norm + {NORM_FLOOR}))")
 def clip_factor(norm: Array, c: float) -> Array:
     """min(1, c / (norm + 1e-6)): what brings gradients of that norm down to the norm c; NaN for NaN.
 

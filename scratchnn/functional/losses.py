@@ -49,6 +49,8 @@ __all__ = [
     "mse_vjp",
 ]
 
+PROBABILITY_FLOOR = 9.999999960041972e-13  # 1e-12 as torch stores it, in float32, whatever the dtype of p
+
 # log(0), inf - inf and exp(large) have right answers here: the clamp, NaN and 1 / inf = 0.
 quiet = np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
@@ -230,7 +232,7 @@ def bce_terms(p: Array, t: Array) -> Array:
 
 
 @written("dp = dterms * (p - t) / ((1 - p) * p)", clamped=False)
-@written("dp = dterms * (p - t) / maximum((1 - p) * p, 9.999999960041972e-13)")
+@written(f"dp = dterms * (p - t) / maximum((1 - p) * p, {PROBABILITY_FLOOR})")
 def bce_terms_vjp(dterms: Array, p: Array, t: Array) -> Array:
     """Backpropagate through `bce_terms`.
 
@@ -239,9 +241,8 @@ def bce_terms_vjp(dterms: Array, p: Array, t: Array) -> Array:
     The denominator is kept above 1e-12. At p exactly 0 or 1 the gradient is therefore huge but
     finite, and times sigmoid's (1 - p) p = 0 it vanishes: a saturated unit learns nothing, as in torch.
     """
-    tiny = 9.999999960041972e-13  # 1e-12 as torch stores it, in float32, whatever the dtype of p
     denominator = (1 - p) * p
-    return dterms * (p - t) / where(denominator < tiny, tiny, denominator)
+    return dterms * (p - t) / where(denominator < PROBABILITY_FLOOR, PROBABILITY_FLOOR, denominator)
 
 
 @written_loss(
@@ -280,7 +281,7 @@ def bce(prediction: Array, target: Array, weight: Array | None = None, reduction
 )
 @written_loss_slope(
     "dprediction[i] = {dterms} * weight[i] * (prediction[i] - target[i])"
-    " / maximum((1 - prediction[i]) * prediction[i], 9.999999960041972e-13)",
+    f" / maximum((1 - prediction[i]) * prediction[i], {PROBABILITY_FLOOR})",
     over="i",
 )
 @quiet

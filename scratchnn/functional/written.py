@@ -7,14 +7,14 @@ line, in Python's syntax:
     y = tanh(x)                                             elementwise: no index
     y[n, m] = Sum(x[n, d] * weight[m, d], d) + bias[m]      an index for each axis, Sum over an index
 
-    n, i  stand for all axes that no other index of the same name takes: the rows of a batch of any shape
+    n, i  stand for all axes that no other index of the same array takes: the rows of a batch of any shape
     c, k  count classes, along the axis of the call     d, m  features in and out     N  see below
 
 Words: exp, log, log1p, sqrt, tanh, minimum, maximum, and where(condition, a, b). A name whose value is
 None (a bias, a weight) is left out of its sum or product; where(flag, a, b) with a Python flag is a or b.
 An equation before the last may name a part of what follows; the outputs are named dx for x.
-N is the number of elements of the first argument, or of rows for the losses over classes, and C the
-number of classes.
+N is the number of elements of the prediction, or of its rows for the losses over classes, and C the number
+of classes.
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ def formulas_for(name: str, arguments: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _same(given: Any, wanted: Any) -> bool:
-    if wanted is None or given is None or hasattr(given, "shape"):
+    is_array = getattr(given, "ndim", 0) > 0
+    if wanted is None or given is None or is_array:
         return given is wanted
     return bool(given == wanted)
