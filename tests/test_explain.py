@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import scratchnn as snn
-from scratchnn.notation import Expression, Number, Rest
+from scratchnn.notation import Derivative, Expression, Indexed, Number, Rest
 from scratchnn.notation.scope import Scope
 from scratchnn.trace.sheet import Line, Sheet
 
@@ -386,6 +386,28 @@ def test_a_parameter_may_be_called_x() -> None:
     sheet = snn.trace(Scale(), snn.MSELoss(), x, 0 * x).explain("x", 1)
     assert sheet.subtitle.startswith("x[1] is 3. When it grows, the loss rises")
     assert sheet.checks[0].value == pytest.approx(sheet.value, rel=1e-12)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_an_entry_in_the_chain_has_an_index_for_every_axis(network: str) -> None:
+    trace = a_trace(network)
+    for name in trace.gradients:
+        chain = trace.explain(name, (0,) * trace.gradients[name].ndim).chain
+        assert chain is not None
+        for factor in chain.factors:
+            assert isinstance(factor.symbol, Derivative)
+            if isinstance(factor.symbol.of, Indexed):
+                y = trace[factor.symbol.of.path].forward.outputs["y"]
+                assert len(factor.symbol.of.indices) == y.ndim
+
+
+def test_the_chain_along_an_axis_in_the_middle() -> None:
+    chain = a_trace("three axes").explain("0.weight", (1, 1)).chain
+    assert chain is not None
+    assert chain.symbols[0].text() == (
+        "∂L/∂0.weight[1,1] = Σₙ Σᵢ Σₘ ∂L/∂2.y[n,m,1] · ∂2.y[n,m,1]/∂1.y[n,m,1] · "
+        "∂1.y[n,m,1]/∂0.y[n,i,1] · ∂0.y[n,i,1]/∂0.weight[1,1]"
+    )
 
 
 def test_every_layer_of_a_deep_chain_has_a_letter_of_its_own() -> None:

@@ -36,6 +36,7 @@ __all__ = ["chain_rule"]
 MOST_PATHS = 100_000
 # Of the units that paths run through, one for each layer; more than MOST_PATHS can branch two ways.
 LETTERS = "mkjlpqrstuvabefg"
+ROWS = "nihw"  # of the axes before that of the units; more than so many take letters from the end
 ELEMENTWISE = ("identity", "relu", "leaky_relu", "threshold", "sigmoid", "tanh", "dropout")
 ROWWISE = ("softmax", "log_softmax")
 
@@ -160,10 +161,8 @@ def _start(origins: Origins, step: Step, argument: str, index: Index, entry: Exp
     x = np.asarray(step.inputs["x"])
     lead, unit = x.shape[:-1], index[0]
     rows = list(np.ndindex(*lead))
-    at = np.array([(*row, unit) for row in rows], np.intp)
-    over: dict[str, Array] = {}
-    if lead:
-        over["n"] = np.array([row[0] if len(row) == 1 else str(row) for row in rows], object)
+    at = np.array([(*row, unit) for row in rows], np.intp).reshape(-1, x.ndim)
+    over = dict(zip((*ROWS, *reversed(LETTERS)), at[:, :-1].T, strict=False))
     symbol = Indexed("y", (*map(Name, over), Number(unit)), step.path)
     derivative = Derivative(symbol, entry)
     if argument == "bias":
