@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import combinations
 
@@ -371,12 +372,22 @@ def test_the_inputs_of_a_chain_have_their_gradients():
         assert f"x[{unit}] = {number(trace.x[2, unit])}, gradient {number(dx[unit])}" in text
 
 
+def test_numbers_that_are_not_finite_are_shown():
+    """NaN and infinities of both signs, as a run that diverged leaves them, without a warning."""
+    model = snn.Sequential(snn.Linear(2, 3), snn.ReLU(), snn.Linear(3, 1))
+    x = np.array([[math.inf, 0], [-math.inf, 0], [math.nan, 0]], np.float32)
+    text = page(snn.trace(model, snn.MSELoss(), x, np.zeros((3, 1), np.float32)))
+    for shown in ("∞", "−∞", "NaN"):
+        assert f">{shown}<" in text
+
+
 def test_bad_input_is_named():
     trace = small()
     with pytest.raises(IndexError, match=r"sample=4 is not in the batch; it has 4: 0 to 3"):
         page(trace, sample=4)
-    with pytest.raises(TypeError, match="sample='a' is no whole number"):
-        page(trace, sample="a")
+    for wrong in ("a", 1.5, True):
+        with pytest.raises(TypeError, match=f"sample={wrong!r} is no whole number"):
+            page(trace, sample=wrong)
     with pytest.raises(TypeError, match="got 3 as a sheet"):
         page(trace, [3])
     with pytest.raises(TypeError, match=r"it needs a list of them: sheets=\[sheet\]"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,7 +142,8 @@ def network_of_trace(trace: Any, sample: int | None = None) -> Network:
             array = array[sample]
         if array.ndim == 0:
             return array.reshape(1).astype(np.float64)
-        return np.asarray(array.reshape(-1, array.shape[-1]).astype(np.float64).mean(axis=0))
+        with np.errstate(over="ignore", invalid="ignore"):  # of a run that diverged, inf and -inf among them
+            return np.asarray(array.reshape(-1, array.shape[-1]).astype(np.float64).mean(axis=0))
 
     forward = [step for step in trace.steps if step.direction == "forward" and step.path != "loss"]
     backward = {step.path: step for step in trace.steps if step.direction == "backward"}
@@ -188,15 +188,11 @@ def check_sample(sample: Any, count: int) -> int | None:
     """
     if sample is None:
         return None
-    try:
-        index = operator.index(sample)
-    except TypeError:
-        raise TypeError(
-            f"sample={sample!r} is no whole number; it must be one, or None for the mean"
-        ) from None
-    if not -count <= index < count:
-        raise IndexError(f"sample={index} is not in the batch; it has {count}: 0 to {count - 1}")
-    return index % count
+    if isinstance(sample, bool) or not isinstance(sample, (int, np.integer)):
+        raise TypeError(f"sample={sample!r} is no whole number; it must be one, or None for the mean")
+    if not -count <= sample < count:
+        raise IndexError(f"sample={sample} is not in the batch; it has {count}: 0 to {count - 1}")
+    return int(sample) % count
 
 
 def same(a: Any, b: Any) -> bool:
