@@ -439,6 +439,11 @@ def test_a_parameter_used_twice_gets_the_sum() -> None:
     first = sheet.lines[0]
     assert first.name == "0.weight.grad[1,1]"
     assert [factor.key for factor in first.factors] == ["2.dweight[1,1]", "0.dweight[1,1]"]
+    assert sheet.chain is not None
+    *_, one, other = re.split(" on the paths | and |[.]$", sheet.chain.note.removesuffix("."))
+    sample = sheet.heading.rpartition(" ")[2]
+    assert one == f"n = {sample}"
+    assert re.fullmatch(rf"n = {sample}, m = \d", other)
     assert sheet.value == pytest.approx(trace.gradients["0.weight"][1, 1], rel=1e-6)
 
 

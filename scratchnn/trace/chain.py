@@ -41,7 +41,7 @@ ELEMENTWISE = ("identity", "relu", "leaky_relu", "threshold", "sigmoid", "tanh",
 ROWWISE = ("softmax", "log_softmax")
 
 
-@dataclass
+@dataclass(eq=False)
 class _Paths:
     """All paths from one entry up to some operation's output, and the slopes passed on the way.
 
@@ -308,16 +308,16 @@ def _numbers(families: list[_Paths], sample: int | None) -> tuple[Expression, in
     """(numbers, how many paths, how many shown, a note, the sum)."""
     all_paths = [(paths, i, float(v)) for paths, values in _products(families) for i, v in enumerate(values)]
     values = [v for _, _, v in all_paths]
-    kept = ["n" in paths.over and int(paths.at[i, 0]) == sample for paths, i, _ in all_paths]
-    best = max(range(len(values)), key=lambda i: (kept[i], abs(values[i])), default=0)
-    order = folded_order(values, [i == best for i in range(len(values))])
+    followed = [(paths, _followed(paths, v, sample)) for paths, v in _products(families) if len(v)]
+    order = folded_order(values, [(paths, i) in followed for paths, i, _ in all_paths])
     terms: list[Expression] = []
     for place in order:
         paths, i, _ = all_paths[place]
         factors = tuple(Number(*slope.of(i)) for slope in reversed(paths.slopes))
         terms.append(factors[0] if len(factors) == 1 else Multiply(factors))
-    paths, i, _ = all_paths[best]
-    note = f"Below, the slopes on the path {_place(paths, i)}." if len(values) > 1 else ""
+    places = [_place(paths, i) for paths, i in followed if paths.over]
+    path = "path" if len(places) == 1 else "paths"
+    note = f"Below, the slopes on the {path} {' and '.join(places)}." if len(values) > 1 and places else ""
     if len(order) < len(values):
         rest = math.fsum(v for i, v in enumerate(values) if i not in set(order))
         terms.append(Rest(len(values) - len(order), Number(rest)))
@@ -325,6 +325,12 @@ def _numbers(families: list[_Paths], sample: int | None) -> tuple[Expression, in
         note = f"The {len(order)} largest of {len(values)} paths: {shown}. {note}"
     numbers = terms[0] if len(terms) == 1 else Add(tuple(terms))
     return numbers, len(values), len(order), note, math.fsum(values)
+
+
+def _followed(paths: _Paths, values: Array, sample: int | None) -> int:
+    """The path whose slopes are listed: that of the largest product, among the sample's if it has any."""
+    own = [i for i in range(len(values)) if "n" not in paths.over or paths.over["n"][i] == sample]
+    return max(own or range(len(values)), key=lambda i: abs(values[i]))
 
 
 def _place(paths: _Paths, i: int) -> str:
@@ -336,8 +342,7 @@ def _factors(families: list[_Paths], derivation: Derivation) -> Iterator[Factor]
     for paths, values in _products(families):
         if not len(values):
             continue
-        own = [i for i in range(len(values)) if "n" not in paths.over or paths.at[i, 0] == derivation.sample]
-        best = max(own or range(len(values)), key=lambda i: abs(values[i]))
+        best = _followed(paths, values, derivation.sample)
         for slope in reversed(paths.slopes):
             value, key = slope.of(best)
             yield Factor(slope.symbol, value, slope.origin, derivation.number_of(key), key)
