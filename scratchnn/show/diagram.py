@@ -22,6 +22,14 @@ MOST_LABELS = 15  # weights between two layers that are written on their lines
 SIDES = 16.0
 GAP = {"both": 205.0, "weights": 170.0, "gradients": 170.0}
 LINE = 15.0  # between two lines of text
+APART = {"circles": 36.0, "circles with biases": 66.0, "pills": 5.0}  # between two units, one over the other
+MOST_APART = 1.35  # times that, in a layer that is smaller than the largest
+SPREAD = 2.5  # of way more for the lines, for each unit of the larger layer
+ABOVE, HEADING, NAME = 6.0, 20.0, 40.0  # room over the drawing, for what travels where, for a column's letter
+BELOW, BIAS = 26.0, 22.0  # room under the units, and for the biases under them
+BEFORE_LOSS = 80.0
+LEGIBLE, NEEDED = 0.82, 1100.0  # the scale at which text can still be read; as wide as need be
+REM = 16.0
 
 
 def diagram(network: Network) -> Markup:
@@ -71,7 +79,7 @@ def _draw(network: Network, mode: str) -> Markup | None:
     about = "The same numbers stand in the tables of this page." if network.whose else ""
     svg = drawing(_title(network, mode), wide, tall, content, class_="network", about=about)
     # Not smaller than its text is legible, and not larger than life.
-    bounds = f"min-width: {min(0.82 * wide, 1100) / 16:.0f}rem; max-width: {wide / 16:.0f}rem"
+    bounds = f"min-width: {min(LEGIBLE * wide, NEEDED) / REM:.0f}rem; max-width: {wide / REM:.0f}rem"
     return scrolling("Diagram", tag("div", svg, style=bounds), wide=True, class_="scroll picture")
 
 
@@ -79,11 +87,11 @@ def _places(network: Network, mode: str) -> tuple[list[Place], float, float]:
     """Where the columns stand, how wide the drawing is, and below which y there are no units."""
     columns, both = network.columns, mode == "both"
     biases = both and any(column.bias is not None for column in columns)
-    step = 2 * RADIUS + (66 if biases else 36) if both else PILL[1] + 5
     unit = 2 * RADIUS if both else PILL[1]
+    step = unit + APART["pills" if not both else "circles with biases" if biases else "circles"]
     talls = [BLOCK if _is_block(c) else (c.size - 1) * step + unit for c in columns]
-    above = 26.0 if _headings(network, mode, 0) else 6.0
-    middle = above + 40 + max(talls) / 2
+    above = ABOVE + (HEADING if _headings(network, mode, 0) else 0)
+    middle = above + NAME + max(talls) / 2
     places: list[Place] = []
     x = SIDES
     for at, column in enumerate(columns):
@@ -91,18 +99,18 @@ def _places(network: Network, mode: str) -> tuple[list[Place], float, float]:
         if at:
             blocks = _is_block(column) or _is_block(columns[at - 1])
             # Many lines need a longer way to spread.
-            x += GAP[mode] + (0 if both or blocks else 2.5 * max(column.size, columns[at - 1].size))
+            x += GAP[mode] + (0 if both or blocks else SPREAD * max(column.size, columns[at - 1].size))
         x += half
         apart = step
         if both and column.size < network.largest:  # use the room that a larger layer leaves
-            apart = step * min(1.35, (network.largest - 0.4) / column.size)
+            apart = step * min(MOST_APART, (network.largest - 0.4) / column.size)
         first = middle - (column.size - 1) / 2 * apart
         ys = [middle] if _is_block(column) else [first + i * apart for i in range(column.size)]
         places.append(Place(x, ys, half, talls[at]))
         x += half
     if network.loss is not None:
-        x += 80 + LOSS[0]
-    return places, x + SIDES, middle + max(talls) / 2 + (48 if biases else 26)
+        x += BEFORE_LOSS + LOSS[0]
+    return places, x + SIDES, middle + max(talls) / 2 + BELOW + (BIAS if biases else 0)
 
 
 def _is_block(column: Column) -> bool:
