@@ -299,6 +299,9 @@ def test_the_chosen_sample_is_followed() -> None:
     assert sheet.heading == "Step by step, following sample 5"
     assert sheet.lines[1].name == "1.dx[5,1]"
     assert any(factor.key == "x[5,1]" for factor in sheet.lines[0].factors)
+    assert sheet.lines[0].note.startswith("3 of 64 terms, the largest and what is followed: n = ")
+    assert sheet.chain is not None
+    assert sheet.chain.note.startswith("3 of 64 paths, the largest and what is followed: n = ")
     assert trace.explain("0.weight", (1, 1), sample=-1).heading == "Step by step, following sample 63"
 
 

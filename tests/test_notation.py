@@ -239,6 +239,18 @@ def test_a_long_sum_is_folded_with_its_count() -> None:
     assert len(filled.leaves) == SHOWN
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([9, 8, 7, 6, 5, 4, 1], "The 3 largest of 7 terms"),
+        ([1, 8, 7, 6, 5, 4, 9], "3 of 7 terms, the largest and what is followed"),
+        ([0, 0, 2, 0, 0, 0, 0], "The 3 largest of 7 terms"),
+    ],
+)
+def test_what_is_shown_is_called_what_it_is(values: list[float], words: str) -> None:
+    assert total(values).sums[0].words == words
+
+
 @settings(max_examples=50)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=40))
 def test_folding_loses_nothing(values: list[float]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from .expression import Add, Equation, Expression, Indexed, Name, Number, Rest, Sum, Where
 from .scope import ELEMENT, Index, Scope
 
-__all__ = ["FULL", "SHOWN", "Filled", "Folded", "Leaf", "concrete", "fill", "folded_order"]
+__all__ = ["FULL", "SHOWN", "Filled", "Folded", "Leaf", "concrete", "fill", "folded_order", "shown_words"]
 
 FULL = 6  # a sum of so many terms is shown whole
 SHOWN = 3  # of a longer one, so many, the largest first
@@ -36,12 +36,13 @@ class Leaf:
 @dataclass(frozen=True)
 class Folded:
     """How a sum was shown: its index letter, the number of its terms, the indices of those shown, in their
-    order and the largest first, and the sum of the sizes of all."""
+    order and the largest first, how many they are in words, and the sum of the sizes of all."""
 
     over: str
     terms: int
     shown: list[Index]
     largest: list[Index]
+    words: str
     magnitude: float
 
 
@@ -69,6 +70,14 @@ def folded_order(values: list[float], kept: list[bool]) -> list[int]:
         return places
     places.sort(key=lambda i: (not kept[i], -abs(values[i])))
     return sorted(places[:SHOWN], key=lambda i: -abs(values[i]))
+
+
+def shown_words(values: list[float], order: list[int], things: str) -> str:
+    """What the values in `order` are: "The 3 largest of 64 terms"; or else, if a smaller one was kept."""
+    left = (abs(value) for i, value in enumerate(values) if i not in order)
+    if max(left, default=0) <= min((abs(values[i]) for i in order), default=0):
+        return f"The {len(order)} largest of {len(values)} {things}"
+    return f"{len(order)} of {len(values)} {things}, the largest and what is followed"
 
 
 def concrete(scope: Scope, node: Expression, at: Mapping[str, Index]) -> Expression:
@@ -183,6 +192,7 @@ class _Filling:
                 len(indices),
                 [indices[i] for i in order],
                 [indices[i] for i in largest],
+                shown_words(values, order, "terms"),
                 math.fsum(map(abs, values)),
             )
         )

@@ -23,7 +23,7 @@ from ..notation import (
     Sum,
     parse,
 )
-from ..notation.filled import folded_order
+from ..notation.filled import folded_order, shown_words
 from ..notation.parse import product
 from ..notation.text import as_number
 from .derive import AGREES, Derivation
@@ -322,7 +322,7 @@ def _numbers(families: list[_Paths], sample: int | None) -> tuple[Expression, in
         rest = math.fsum(v for i, v in enumerate(values) if i not in set(order))
         terms.append(Rest(len(values) - len(order), Number(rest)))
         shown = "; ".join(_place(*all_paths[place][:2]) for place in order)
-        note = f"The {len(order)} largest of {len(values)} paths: {shown}. {note}"
+        note = f"{shown_words(values, order, 'paths')}: {shown}. {note}"
     numbers = terms[0] if len(terms) == 1 else Add(tuple(terms))
     return numbers, len(values), len(order), note, math.fsum(values)
 

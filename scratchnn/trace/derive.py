@@ -228,9 +228,7 @@ class Derivation:
         longest = filled.longest
         if longest is not None and len(longest.shown) < longest.terms:
             shown = ", ".join(str(i[0]) if len(i) == 1 else str(i) for i in longest.shown)
-            notes.append(
-                f"The {len(longest.shown)} largest of {longest.terms} terms: {longest.over} = {shown}."
-            )
+            notes.append(f"{longest.words}: {longest.over} = {shown}.")
         scale = max(abs(value), longest.magnitude if longest else 0)
         if not math.isfinite(written) or abs(written - value) > AGREES * scale + NOTHING:
             why = "" if math.isfinite(written) else ", without overflow"
