@@ -13,7 +13,7 @@ from ..notation.latex import escaped
 from .account import Fact, Origins, account, axes_of, step_name
 from .formulas import equations_of
 from .numbers import SUPERSCRIPTS, cells, number
-from .tables import size_of
+from .tables import as_rows, row_name, size_of
 
 __all__ = ["trace_latex"]
 
@@ -124,7 +124,7 @@ def _array(name: str, array: Any, letters: str) -> str:
         return f"{head}: ${figure(array[()])}$"
     if array.size == 0:
         return f"{head}: empty"
-    grid = array.reshape(1, -1) if array.ndim == 1 else array.reshape(-1, array.shape[-1])
+    grid = as_rows(array)
     rows, columns = _kept(len(grid), MOST_ROWS), _kept(grid.shape[1], MOST_COLUMNS)
     part = grid[np.ix_([r for r in rows if r >= 0], [c for c in columns if c >= 0])]
     lines = iter(_mathematics(part))
@@ -133,7 +133,7 @@ def _array(name: str, array: Any, letters: str) -> str:
     body = []
     for r in rows:
         texts = iter(next(lines) if r >= 0 else [])
-        label = _row(r, array) if r >= 0 else r"$\vdots$"
+        label = row_name(r, array) if r >= 0 else r"$\vdots$"
         body.append([label, *[next(texts) if r >= 0 and c >= 0 else "" for c in columns]])
     table = _tabular("r|" + "r" * len(columns), heads, body)
     # The star keeps the name and its table on one page.
@@ -149,10 +149,6 @@ def _kept(length: int, most: int) -> Sequence[int]:
     if length <= most:
         return range(length)
     return [*range(most // 2), -1, *range(length - most // 2 + 1, length)]
-
-
-def _row(r: int, array: Array) -> str:
-    return "" if array.ndim == 1 else ", ".join(str(int(i)) for i in np.unravel_index(r, array.shape[:-1]))
 
 
 def _tabular(columns: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -12,7 +12,7 @@ from .heat import heat_image, lies
 from .markup import Markup, join, scrolling, tag
 from .numbers import cells, number, shape_text, spread
 
-__all__ = ["array_block", "data_table", "size_of"]
+__all__ = ["array_block", "as_rows", "data_table", "row_name", "size_of"]
 
 OPEN = 96  # entries that are shown at once
 TALLEST = 16  # rows of those
@@ -105,7 +105,7 @@ def size_of(array: Array, letters: str) -> str:
 
 
 def _table(array: Array, letters: str, name: str) -> Markup:
-    grid = array.reshape(1, -1) if array.ndim == 1 else array.reshape(-1, array.shape[-1])
+    grid = as_rows(array)
     rows, columns = _kept(grid.shape[0], array.size), _kept(grid.shape[1], array.size)
     part = grid[np.ix_([r for r in rows if r >= 0], [c for c in columns if c >= 0])]
     texts, tints = iter(cells(part)), iter(_tints(part, grid))
@@ -118,7 +118,7 @@ def _table(array: Array, letters: str, name: str) -> Markup:
             body.append(tag("tr", tag("th", "⋮", scope="row"), [_gap("⋮") for _ in columns]))
             continue
         pairs = iter(zip(next(texts), next(tints), strict=True))
-        row = [] if plain else [tag("th", _row_name(r, array), scope="row")]
+        row = [] if plain else [tag("th", row_name(r, array), scope="row")]
         for c in columns:
             row.append(_gap() if c < 0 else _cell(*next(pairs)))
         body.append(tag("tr", row))
@@ -133,9 +133,13 @@ def _kept(length: int, size: int) -> list[int]:
     return [*range(CORNER), -1, *range(length - CORNER, length)]
 
 
-def _row_name(r: int, array: Array) -> str:
-    if array.ndim == 2:
-        return str(r)
+def as_rows(array: Array) -> Array:
+    """(rows, columns) of any array: a vector is one row; the last axis goes across."""
+    return array.reshape(1, -1) if array.ndim == 1 else array.reshape(-1, array.shape[-1])
+
+
+def row_name(r: int, array: Array) -> str:
+    """The index of a row of `as_rows` in the array; "" for a vector's."""
     return ", ".join(str(int(i)) for i in np.unravel_index(r, array.shape[:-1]))
 
 
