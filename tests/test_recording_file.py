@@ -72,6 +72,19 @@ def test_a_file_that_was_read_goes_on_as_sparse_as_it_is(tmp_path: Path) -> None
     assert snn.Recording.load(tmp_path / "run.rec").steps.tolist() == read.steps.tolist()
 
 
+def test_the_file_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    memory, file = snn.Recording(), snn.Recording(path="run.rec", max_bytes=6000)
+    program("numpy", memory)
+    (tmp_path / "other").mkdir()
+    with pytest.warns(RuntimeWarning, match="was full"):
+        program("numpy", file, callbacks=[lambda state: os.chdir(tmp_path / "other")])
+    assert file.every > 1
+    assert_equal(file.parameters(8), memory.parameters(8))
+    assert file.path == "run.rec"
+    assert [p.name for p in sorted(tmp_path.rglob("*"))] == ["other", "run.rec"]
+
+
 @both
 def test_steps_are_in_the_file_while_the_run_goes(engine: str, tmp_path: Path) -> None:
     """After every epoch, as another process would find it."""

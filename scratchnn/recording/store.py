@@ -149,12 +149,13 @@ class Store:
     # ---- the file ---------------------------------------------------------------------------------
 
     def open(self, go_on: bool) -> list[tuple[str, dict[str, Any]]]:
-        """Begin to write: a new file, or after the frames of the one that is there, which are returned.
+        """Begin to write: a new file, or after the frames of one that is there, which are returned.
 
         Raises:
             OSError: no such folder, no permission. FileFormatError: a file that is no recording.
         """
         assert self.path is not None
+        go_on = go_on and os.path.exists(self.path)
         found = list(self.read()) if go_on else []
         self.file = open(self.path, "r+b" if go_on else "w+b", buffering=0)  # noqa: SIM115 (open while a run goes)
         self.file.truncate(self.end)

@@ -36,8 +36,9 @@ class Tape:
     def __init__(self, every: int, path: str | os.PathLike[str] | None, max_bytes: int) -> None:
         self.every = self._asked = positive_int("Recording", "every", every)
         self.max_bytes = positive_int("Recording", "max_bytes", max_bytes)
-        self.path = None if path is None else os.fspath(path)
-        self._store = Store(self.path)
+        self.path = None if path is None else os.fsdecode(path)
+        # Found again wherever the program changes to.
+        self._store = Store(None if self.path is None else os.path.abspath(self.path))
         self._legs: list[Leg] = []
         self._losses: list[tuple[int, Array]] = []  # steps before, losses
         self._made = 0
@@ -136,7 +137,6 @@ class Tape:
         if self.path is not None and self._legs:
             self._store.reopen()
         elif self.path is not None:
-            go_on = go_on and os.path.exists(self.path)
             self._restore(self._store.open(go_on))
             if go_on and self._legs:
                 ours, theirs = leg.settings, self._legs[-1].settings
