@@ -70,6 +70,7 @@ class Comparison:
 
     @property
     def identical(self) -> bool:
+        """At every step that both have."""
         return self.parting is None
 
     def __bool__(self) -> bool:
