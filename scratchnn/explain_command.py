@@ -67,9 +67,9 @@ def explain(
         step = explain_file(Path(what), file["--x"], file["--target"], file["--loss"])
     else:
         step = explain_study(what, study["--step"] or 0, study["--hidden"])
-    sheets = write_page(step, entries, sample, out)
-    when = "" if is_file else f" after {study['--step'] or 0:,} steps"
-    lines = [f"{what}{when}: {step.summary}", *(f"! {finding}" for finding in step.findings)]
+    title = what if is_file else f"{what} after {study['--step'] or 0:,} steps"
+    sheets = write_page(step, entries, sample, out, title)
+    lines = [f"{title}: {step.summary}", *(f"! {finding}" for finding in step.findings)]
     if entries:
         lines += [f"\n{sheet}\n" for sheet in sheets]
     lines.append(f"The step with all its numbers: {out}")
@@ -235,13 +235,16 @@ def _fitting_loss(model: Module) -> Loss:
 # The page ----------------------------------------------------------------------------------------------
 
 
-def write_page(step: Trace, entries: Sequence[str], sample: int | None, out: Path) -> list[Any]:
+def write_page(
+    step: Trace, entries: Sequence[str], sample: int | None, out: Path, title: str = ""
+) -> list[Any]:
     """Write the page with a derivation of each entry, and return those.
 
     Args:
         entries: "0.weight[3,1]", "x[0,1]" or "loss"; with none, the weight that has the largest gradient.
         sample: whose numbers the diagram shows, None for the mean over the batch; and whose a derivation
             follows, None for the one that counts most.
+        title: what the step is of.
     Raises:
         ExplainError: an entry or a sample that does not exist. OSError: from the disk.
     """
@@ -254,7 +257,7 @@ def write_page(step: Trace, entries: Sequence[str], sample: int | None, out: Pat
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ExplainError(str(error.args[0] if error.args else error)) from error
     try:
-        step.save(out, sheets=sheets, sample=sample)
+        step.save(out, sheets=sheets, sample=sample, title=title)
     except OSError as error:
         error.filename = str(out)  # not that of the new file which would have taken its place
         raise

@@ -233,6 +233,20 @@ def test_the_health_of_the_layers_and_findings():
     assert "Nothing stands out" in well.text
 
 
+def test_an_exercise_gives_nothing_away():
+    """Diagram and passes show every number of the step, so they stay away."""
+    trace = small()
+    exercise = trace.explain("0.weight", (2, 1), blanks=3)
+    text = page(trace, [exercise], title="An exercise")
+    assert problems(text) == []
+    root = read(text)
+    assert [heading.text for heading in root.all("h2")] == ["Derivations", "Answers"]
+    assert not root.all("svg")
+    assert "An exercise: Sequential" in root.text
+    assert "One step of backprop: An exercise" in text
+    assert "The network" in page(trace, [trace.explain("0.weight", (2, 1))])
+
+
 def test_derivations_and_the_answers_on_a_page_of_their_own():
     trace = small()
     sheets = [

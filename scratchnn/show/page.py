@@ -22,25 +22,32 @@ __all__ = ["page", "save_trace"]
 
 
 def save_trace(
-    trace: Any, path: str | os.PathLike[str], sheets: Sequence[Any] = (), *, sample: int | None = None
+    trace: Any,
+    path: str | os.PathLike[str],
+    sheets: Sequence[Any] = (),
+    *,
+    sample: int | None = None,
+    title: str = "",
 ) -> Path:
-    """Write `page(trace, sheets, sample)` to `path`, whole or not at all; returns the path.
+    """Write `page(trace, sheets, sample, title)` to `path`, whole or not at all; returns the path.
 
     Raises:
         OSError: if the file cannot be written. What `page` raises.
     """
     from ..files.atomic import write_atomically
 
-    write_atomically(path, page(trace, sheets, sample=sample).encode())
+    write_atomically(path, page(trace, sheets, sample=sample, title=title).encode())
     return Path(path)
 
 
-def page(trace: Any, sheets: Sequence[Any] = (), *, sample: int | None = None) -> str:
+def page(trace: Any, sheets: Sequence[Any] = (), *, sample: int | None = None, title: str = "") -> str:
     """The page as text.
 
     Args:
-        trace: made by `snn.trace`. sheets: derivations, made by `trace.explain`.
+        trace: made by `snn.trace`. sheets: derivations, made by `trace.explain`. With an exercise among
+            them, diagram and passes stay away: they would show what is to be found.
         sample: whose numbers the diagram's units show; None for the mean over the batch.
+        title: what the step is of, in a few words.
     Raises:
         TypeError: something that is no sheet. IndexError: a sample that the batch has not.
     """
@@ -52,17 +59,21 @@ def page(trace: Any, sheets: Sequence[Any] = (), *, sample: int | None = None) -
             raise TypeError(f"a page got {sheet!r} as a sheet; it needs those that trace.explain(...) makes")
     network = network_of_trace(trace, sample)
     sizes = "-".join(str(column.size) for column in network.columns)
-    title = f"One step of backprop: {sizes}"
-    sections = [
-        ("network", "The network", [diagram(network)], []),
-        ("learning", "Where learning is lost", [findings_list(trace), *health_tables(trace)], []),
-        *_passes(trace),
-        *_derivations(sheets),
-    ]
+    exercise = any(sheet.answers for sheet in sheets)
+    sections = _derivations(sheets)
+    if not exercise:
+        sections = [
+            ("network", "The network", [diagram(network)], []),
+            ("learning", "Where learning is lost", [findings_list(trace), *health_tables(trace)], []),
+            *_passes(trace),
+            *sections,
+        ]
+    place, named, _, _ = sections[0]
+    header = _header(trace, exercise, title)
     body = tag(
         "div",
-        tag("a", "Skip to the network", class_="skip", href="#network"),
-        tag("div", _header(trace), _contents(sections), _main(sections), _footer(), class_="column"),
+        tag("a", f"Skip to: {named}", class_="skip", href=f"#{place}"),
+        tag("div", header, _contents(sections), _main(sections), _footer(), class_="column"),
         class_="scratchnn page",
     )
     head = [
@@ -70,7 +81,7 @@ def page(trace: Any, sheets: Sequence[Any] = (), *, sample: int | None = None) -
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="generator", content="scratchnn"),
-        tag("title", title),
+        tag("title", f"One step of backprop: {title or sizes}"),
         tag("style", Markup(stylesheet("style.css", "page.css"))),
     ]
     return f"<!DOCTYPE html>\n{tag('html', tag('head', head), tag('body', body), lang='en')}\n"
@@ -98,7 +109,7 @@ def _contents(sections: Sequence[Section]) -> Markup:
     return tag("nav", tag("ol", entries), aria_label="Contents")
 
 
-def _header(trace: Any) -> Markup:
+def _header(trace: Any, exercise: bool, title: str) -> Markup:
     count = sum(array.size for array in trace.parameters.values())
     samples = len(trace.x) if trace.x.ndim > 1 else 1
     loss = type(trace.loss_fn).__name__
@@ -106,15 +117,25 @@ def _header(trace: Any) -> Markup:
         f"{_count(samples, 'sample')} went through a network of {_count(count, 'parameter')}. "
         f"The loss, {loss}, is ",
         tag("strong", number(trace.loss)),
-        ". Below is every number of that step: what went ",
-        tag("span", "forward", class_="forth"),
-        ", what came ",
-        tag("span", "back", class_="back"),
-        ", and by which formula. A gradient, dL/d of something, is written with a d before it: dx, dweight.",
     ]
+    if exercise:
+        words.append(
+            ". Some numbers of that step are left out below, a letter in the place of each: find them. The "
+            "answers come last, on a page of their own."
+        )
+    else:
+        words += [
+            ". Below is every number of that step: what went ",
+            tag("span", "forward", class_="forth"),
+            ", what came ",
+            tag("span", "back", class_="back"),
+            ", and by which formula.",
+        ]
+    words.append(" A gradient, dL/d of something, is written with a d before it: dx, dweight.")
+    kicker = f"{type(trace.model).__name__}, {trace.prediction.dtype}"
     return tag(
         "header",
-        tag("p", f"{type(trace.model).__name__}, {trace.prediction.dtype}", class_="kicker"),
+        tag("p", f"{title}: {kicker}" if title else kicker, class_="kicker"),
         tag("h1", "One step of backprop"),
         tag("p", words, class_="lede"),
     )

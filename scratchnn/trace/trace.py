@@ -134,20 +134,27 @@ class Trace:
         return trace_latex(self)
 
     def save(
-        self, path: str | os.PathLike[str], sheets: Sequence[Sheet] = (), *, sample: int | None = None
+        self,
+        path: str | os.PathLike[str],
+        sheets: Sequence[Sheet] = (),
+        *,
+        sample: int | None = None,
+        title: str = "",
     ) -> Path:
         """Write the step as one page that needs nothing else: no network, no script.
 
         Args:
             path: of the HTML file; one that is there is replaced.
-            sheets: derivations to put on the page, made by `explain`.
+            sheets: derivations to put on the page, made by `explain`. With an exercise among them, one that
+                has blanks, diagram and passes stay away: they would show what is to be found.
             sample: whose numbers the diagram shows; None for the mean over the batch.
+            title: what the step is of, in a few words.
         Raises:
             IndexError: a sample that the batch has not. OSError: from the disk.
         """
         from ..show import save_trace
 
-        return save_trace(self, path, sheets, sample=sample)
+        return save_trace(self, path, sheets, sample=sample, title=title)
 
     def _repr_html_(self) -> str:
         from ..show import trace_html
