@@ -25,6 +25,7 @@ class Orders:
     def __init__(self, rows: int, shuffle: bool, random_state: np.random.RandomState) -> None:
         self.shuffle, self.random_state = shuffle, random_state
         self.order = np.arange(rows)
+        self.compiles = random_state.get_state(legacy=False)["bit_generator"] == "MT19937"
 
     def next(self) -> Array:
         """(N,) int64."""
@@ -37,7 +38,7 @@ class Orders:
         """(epochs N,) int64: the next orders one after another, by the compiled engine."""
         from ..engine.orders import reshuffled
 
-        if self.random_state.get_state(legacy=False)["bit_generator"] != "MT19937":
+        if not self.compiles:
             return np.concatenate([self.next() for _ in range(epochs)])
         orders = reshuffled(self.random_state, self.order, epochs)
         self.order = orders[-1]
