@@ -175,19 +175,15 @@ def permutation_from_words(words: Array) -> Array:
     return order
 
 
-def reshuffled(random_state: np.random.RandomState, order: Array, epochs: int) -> Array:
-    """(epochs, N) int64: what `random_state.shuffle` makes of (N,) `order`, of that again, and so on.
+def reshuffled(state: dict[str, Any], order: Array, epochs: int) -> Array:
+    """(epochs, N) int64: what RandomState.shuffle makes of (N,) `order`, of that again, and so on.
 
-    Raises:
-        TypeError: a RandomState over another generator than MT19937.
+    Args:
+        state: of an MT19937, as `RandomState.get_state(legacy=False)["state"]` gives it; moved on in place.
     """
     compile_now()
-    kept = random_state.get_state(legacy=False)
-    if kept["bit_generator"] != "MT19937":
-        raise TypeError(f"reshuffled got a RandomState over {kept['bit_generator']}; it needs MT19937")
-    state = np.append(kept["state"]["key"], kept["state"]["key"][:1])
+    words = np.append(state["key"], state["key"][:1])
     orders = np.empty((epochs, len(order)), np.int64)
-    kept["state"]["pos"] = _KERNELS[2](state, kept["state"]["pos"], order, orders)
-    kept["state"]["key"] = state[:STATE]
-    random_state.set_state(kept)
+    state["pos"] = _KERNELS[2](words, state["pos"], order, orders)
+    state["key"] = words[:STATE]
     return orders

@@ -238,6 +238,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
         finally:
+            self._orders.settle()
             self.model_.eval()
             self.model_.zero_grad()
         self._watch.leave(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -25,24 +26,39 @@ class Orders:
     def __init__(self, rows: int, shuffle: bool, random_state: np.random.RandomState) -> None:
         self.shuffle, self.random_state = shuffle, random_state
         self.order = np.arange(rows)
-        self.compiles = random_state.get_state(legacy=False)["bit_generator"] == "MT19937"
+        # The generator's state where `ahead` has gone on without it: reading and setting it costs as much as
+        # shuffling 20,000 rows.
+        self._further: dict[str, Any] | None = None
+        self._compiles = random_state.get_state(legacy=False)["bit_generator"] == "MT19937"
 
     def next(self) -> Array:
         """(N,) int64."""
+        self.settle()
         if self.shuffle:
             self.order = self.order.copy()
             self.random_state.shuffle(self.order)
         return self.order
 
     def ahead(self, epochs: int) -> Array:
-        """(epochs N,) int64: the next orders one after another, by the compiled engine."""
+        """(epochs N,) int64: the next orders one after another, by the compiled engine.
+
+        The generator is behind from here on, until `settle`.
+        """
         from ..engine.orders import reshuffled
 
-        if not self.compiles:
+        if not self._compiles:
             return np.concatenate([self.next() for _ in range(epochs)])
-        orders = reshuffled(self.random_state, self.order, epochs)
-        self.order = orders[-1]
+        if self._further is None:
+            self._further = self.random_state.get_state(legacy=False)
+        orders = reshuffled(self._further["state"], self.order, epochs)
+        self.order = orders[-1].copy()
         return orders.reshape(-1)
+
+    def settle(self) -> None:
+        """Bring the generator to where the orders are."""
+        if self._further is not None:
+            self.random_state.set_state(self._further)
+            self._further = None
 
 
 class Rows:
