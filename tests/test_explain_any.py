@@ -61,3 +61,14 @@ def test_every_sheet_of_any_network(data: Any, model: Any, loss_fn: Any, rows: i
             assert abs(check.value - sheet.value) <= 256 * eps * scale, (name, index, check)
     assert str(sheet)
     assert sheet.to_latex().count("{") == sheet.to_latex().count("}")
+
+
+def test_infinities_of_both_signs() -> None:
+    """What a diverged step leaves: the sheet says NaN, as the step does."""
+    model = snn.Sequential(snn.Linear(2, 2, dtype=np.float64), snn.Linear(2, 1, dtype=np.float64))
+    model[0].weight.data[...] = [[np.inf, 1.0], [-np.inf, 1.0]]
+    with np.errstate(all="ignore"):
+        trace = snn.trace(model, snn.MSELoss(), np.ones((3, 2)), np.zeros((3, 1)))
+        sheet = trace.explain("0.weight", (0, 0))
+    assert np.isnan(trace.loss)
+    assert "nan" in str(sheet).lower()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .expression import Add, Equation, Expression, Indexed, Name, Number, Rest, Sum, Where
-from .scope import ELEMENT, Index, Scope
+from .scope import ELEMENT, Index, Scope, exact_sum
 
 __all__ = ["FULL", "SHOWN", "Filled", "Folded", "Leaf", "concrete", "fill", "folded_order", "shown_words"]
 
@@ -198,7 +198,7 @@ class _Filling:
         )
         parts = [self.put(body, {**at, over: indices[i]}, (*term, (number, indices[i]))) for i in order]
         if len(order) < len(indices):
-            rest = math.fsum(v for i, v in enumerate(values) if i not in set(order))
+            rest = exact_sum(v for i, v in enumerate(values) if i not in set(order))
             parts.append(Rest(len(indices) - len(order), Number(rest)))
         if not parts:
             return Number(0)

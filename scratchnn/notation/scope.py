@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from .expression import (
 )
 from .parse import parse, product
 
-__all__ = ["Index", "Scope"]
+__all__ = ["Index", "Scope", "exact_sum"]
 
 Index = tuple[int, ...]
 At = Mapping[str, Index]  # what each index letter is; under ELEMENT the entry of an elementwise formula
@@ -199,9 +199,9 @@ class Scope:
                     return self.value(self.equation(name).right, self.at(name, index))
                 return float(np.asarray(self.values[name])[self.entry(name, index)])
             case Sum(body=body, over=over):
-                return math.fsum(self.terms(body, over, at)[1])
+                return exact_sum(self.terms(body, over, at)[1])
             case Add(terms=terms):
-                return math.fsum(self.value(term, at) for term in terms)
+                return exact_sum(self.value(term, at) for term in terms)
             case Multiply(factors=factors):
                 return math.prod(self.value(factor, at) for factor in factors)
             case Divide(top=top, bottom=bottom):
@@ -239,6 +239,16 @@ def _extent(shape: Sequence[Any]) -> tuple[int, int]:
 
 def _is_flag(value: Any) -> bool:
     return isinstance(value, (bool, np.bool_))
+
+
+def exact_sum(values: Iterable[float]) -> float:
+    """The sum, rounded once; where that is infinite or NaN, what NumPy makes of it."""
+    values = list(values)
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):  # too large on the way; infinities of both signs
+        with np.errstate(all="ignore"):
+            return float(np.sum(values))
 
 
 def _over(top: float, bottom: float) -> float:

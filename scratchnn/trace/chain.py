@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +24,7 @@ from ..notation import (
 )
 from ..notation.filled import folded_order, shown_words
 from ..notation.parse import product
+from ..notation.scope import exact_sum
 from ..notation.text import as_number
 from .derive import AGREES, Derivation
 from .origins import Index, Origins, Source
@@ -319,12 +319,12 @@ def _numbers(families: list[_Paths], sample: int | None) -> tuple[Expression, in
     path = "path" if len(places) == 1 else "paths"
     note = f"Below, the slopes on the {path} {' and '.join(places)}." if len(values) > 1 and places else ""
     if len(order) < len(values):
-        rest = math.fsum(v for i, v in enumerate(values) if i not in set(order))
+        rest = exact_sum(v for i, v in enumerate(values) if i not in set(order))
         terms.append(Rest(len(values) - len(order), Number(rest)))
         shown = "; ".join(_place(*all_paths[place][:2]) for place in order)
         note = f"{shown_words(values, order, 'paths')}: {shown}. {note}"
     numbers = terms[0] if len(terms) == 1 else Add(tuple(terms))
-    return numbers, len(values), len(order), note, math.fsum(values)
+    return numbers, len(values), len(order), note, exact_sum(values)
 
 
 def _followed(paths: _Paths, values: Array, sample: int | None) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..notation.scope import exact_sum
 from ..notation.text import as_number
 from .blanks import with_blanks
 from .chain import chain_rule
@@ -88,7 +88,7 @@ def _of_gradient(trace: Trace, origins: Origins, name: str, index: Any, sample: 
         value = float(trace.gradients[name][place])
     else:
         found = zip(gradients, sources, strict=True)
-        value = math.fsum(float(gradient[source.index(place)]) for gradient, source in found)
+        value = exact_sum(float(gradient[source.index(place)]) for gradient, source in found)
     if name not in trace.parameters:
         sample = place[0] if trace.x.ndim > 1 else sample
     derivation = Derivation(trace, origins, _checked_sample(trace, sample))
