@@ -23,7 +23,7 @@ import numpy as np
 from ..checks import Array
 from ..layers import Module
 from .architecture import build, from_json, read, specs, to_json
-from .atomic import write_atomically
+from .atomic import open_regular, write_atomically
 from .errors import FileFormatError, needs, short
 
 __all__ = ["load", "save"]
@@ -203,24 +203,26 @@ def _check_digest(path: Any, header: dict[str, Any], state: Mapping[str, Array])
 def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     """The open file, after the checks that need no tensor."""
     safetensors = needs("load", "safetensors")
-    _check_header(path)
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            yield file
-    except safetensors.SafetensorError as error:
-        raise _broken(path, f"it is no whole safetensors file: {error}") from error
+    with open_regular(path) as checked:
+        _check_header(path, checked)
+        # By its number where there are such names: the file that was checked, whatever is at `path` by now.
+        name = f"/dev/fd/{checked.fileno()}"
+        try:
+            with safetensors.safe_open(name if os.path.exists(name) else path, framework="numpy") as file:
+                yield file
+        except safetensors.SafetensorError as error:
+            raise _broken(path, f"it is no whole safetensors file: {error}") from error
 
 
-def _check_header(path: str | os.PathLike[str]) -> None:
+def _check_header(path: str | os.PathLike[str], file: Any) -> None:
     """The header's length, before anybody reserves memory for it, and its names, each given once."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        length = int.from_bytes(file.read(8), "little")
-        if length > MAX_HEADER:
-            raise _broken(path, f"its header claims {length} bytes; at most {MAX_HEADER} are read")
-        if size < 8 or length > size - 8:
-            raise _broken(path, f"it has {size} bytes, its header alone needs {length + 8}")
-        _json(path, file.read(length))
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if length > MAX_HEADER:
+        raise _broken(path, f"its header claims {length} bytes; at most {MAX_HEADER} are read")
+    if size < 8 or length > size - 8:
+        raise _broken(path, f"it has {size} bytes, its header alone needs {length + 8}")
+    _json(path, file.read(length))
 
 
 def _json(path: Any, text: str | bytes) -> Any:

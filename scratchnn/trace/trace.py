@@ -118,13 +118,17 @@ class Trace:
         """One line for each number: step, direction, path, module, op, role, name, index, value.
 
         Args:
-            path: a file to write it to as well; one that is there is replaced.
+            path: a file to write it to as well, whole or not at all; one that is there is replaced.
+        Raises:
+            OSError: from the disk; or what is at `path` is not a regular file.
         """
         from .table import as_csv
 
         text = as_csv(self)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8", newline="")
+            from ..files.atomic import write_atomically
+
+            write_atomically(path, text.encode())
         return text
 
     def to_latex(self) -> str:
