@@ -43,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` says.
+    """What `diagnose` says: true only where the gradient is right.
 
     Attributes:
         report: the gradient check; None where the backward could not run to its end.
@@ -60,7 +60,10 @@ class Diagnosis:
     @property
     def passed(self) -> bool:
         """True when the gradient is right."""
-        return self.report is not None and self.report.passed
+        return self.report is not None and bool(self.report)
+
+    def __bool__(self) -> bool:
+        return self.passed
 
     @property
     def mistake(self) -> str | None:
