@@ -16,7 +16,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from .checks import Array, as_int
+from .checks import REAL_DTYPES, Array, as_dtype, as_int, as_seed
 from .fma import multiply_add
 from .normal import BLOCK, box_muller_blocks, box_muller_pair
 
@@ -82,14 +82,9 @@ class Generator:
         A negative seed s means s + 2**64. Only the low 32 bits choose the stream.
 
         Raises:
-            TypeError: `seed` is no integer. ValueError: it is out of range.
+            TypeError: `seed` is not a whole number. ValueError: it is out of range.
         """
-        try:
-            value = operator.index(seed)
-        except TypeError:
-            raise TypeError(f"Generator.manual_seed got {seed!r}; it needs an int") from None
-        if not -(2**63) <= value < 2**64:
-            raise ValueError(f"Generator.manual_seed got {value}; it must be within [-2**63, 2**64 - 1]")
+        value = as_seed("Generator.manual_seed", "seed", seed)
         self._seed = value % 2**64
         np.random.RandomState(self._engine).seed(self._seed & 0xFFFFFFFF)  # in place
         self._unused = True
@@ -384,9 +379,8 @@ def _shape(owner: str, size: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _empty(owner: str, size: tuple[Any, ...], dtype: Any) -> Array:
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise TypeError(f"{owner} got dtype={dtype!r}; it needs float32 or float64")
-    return np.empty(_shape(owner, size), dtype)
+    kind = as_dtype(owner, dtype, REAL_DTYPES)
+    return np.empty(_shape(owner, size), kind)
 
 
 def _writable(owner: str, array: Array) -> np.dtype[Any]:

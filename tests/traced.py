@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import scratchnn as snn
-from scratchnn import checks
+from scratchnn.checks import origin
 from scratchnn.layers import Parameter
 
 
@@ -181,5 +181,5 @@ def world() -> Any:
         snn.default_generator.get_state().tobytes(),
         repr(np.random.get_state()),
         random.getstate(),
-        checks._softmax_output and checks._softmax_output(),
+        origin._softmax_output and origin._softmax_output(),
     )

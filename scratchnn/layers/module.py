@@ -259,6 +259,8 @@ class Module:
         The `Parameter` objects stay the same ones, so an optimizer made before keeps working, but
         state it has collected keeps its dtype: convert first, then make the optimizer.
         """
+        if dtype is None:
+            raise TypeError(f"{self._label()} got astype(None); name a dtype: float32 or float64")
         target = as_dtype(f"{type(self).__name__}.astype", dtype)
         for parameter in self.parameters():
             parameter.data = parameter.data.astype(target)

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks
-from ..checks import Array
+from ..checks import Array, origin
 from ..functional.written import formulas_for
 from ..gradcheck.subject import argument_names, held_random
 from ..layers import Module, Parameter, Sequential
@@ -25,12 +24,12 @@ __all__ = ["Recorder", "untouched"]
 @contextmanager
 def untouched() -> Iterator[None]:
     """What a run leaves outside of the model is put back: random numbers, and what losses know of Softmax."""
-    softmax, pythons = checks._softmax_output, random.getstate()
+    softmax, pythons = origin._softmax_output, random.getstate()
     try:
         with held_random():
             yield
     finally:
-        checks._softmax_output = softmax
+        origin._softmax_output = softmax
         random.setstate(pythons)
 
 

@@ -1,0 +1,32 @@
+"""Checks of arguments, done once, where an argument comes in; nothing behind them checks again.
+
+Every helper takes the owner and the argument's name first, so that each refusal says who got what, and what
+it needs: `Dropout got p=1.5; it must be at most 1`.
+"""
+
+from .arrays import FLOAT_DTYPES, REAL_DTYPES, Array, any_array, as_array, as_dtype
+from .numbers import as_flag, as_int, as_number, as_seed, positive_int
+from .origin import came_from_softmax, note_softmax
+from .things import as_choice, as_function, as_list, as_mapping, as_path, shown
+
+__all__ = [
+    "FLOAT_DTYPES",
+    "REAL_DTYPES",
+    "Array",
+    "any_array",
+    "as_array",
+    "as_choice",
+    "as_dtype",
+    "as_flag",
+    "as_function",
+    "as_int",
+    "as_list",
+    "as_mapping",
+    "as_number",
+    "as_path",
+    "as_seed",
+    "came_from_softmax",
+    "note_softmax",
+    "positive_int",
+    "shown",
+]
