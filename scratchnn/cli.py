@@ -184,7 +184,8 @@ def check(
     """Check a hand-written backward pass, and name the mistake if it is wrong.
 
     NAME is a Module, a class of one, a loss, a function with NAME_vjp beside it, or a function without
-    arguments that returns (subject, *inputs). Exit code 0 if the gradient is right, 1 if it is wrong.
+    arguments that returns (subject, *inputs). Exit code 0 if the gradient is right, 1 if it is wrong,
+    3 if some of it was not checked.
     """
     from scratchnn.check_command import CheckError
     from scratchnn.check_command import check as run_check
@@ -196,7 +197,10 @@ def check(
     except Exception as error:  # a stranger's code may raise anything
         fail(f"{place} could not be checked: {type(error).__name__}: {error}", 1)
     print(diagnosis)
-    raise typer.Exit(0 if diagnosis.passed else 1)
+    if diagnosis.passed:
+        raise typer.Exit(0)
+    checked = diagnosis.report is None or diagnosis.report.verdict == "FAIL"
+    raise typer.Exit(1 if checked else 3)
 
 
 @app.command()

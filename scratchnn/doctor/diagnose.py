@@ -74,6 +74,8 @@ class Diagnosis:
         lines = [] if self.report is None else [str(self.report), ""]
         if self.passed:
             lines.append("Diagnosis: the gradient is right.")
+        elif self.report is not None and self.report.verdict != "FAIL":
+            lines.append(f"Diagnosis: {self.report.verdict}.")
         elif self.findings:
             first, *others = self.findings
             lines += [
@@ -117,7 +119,7 @@ def diagnose(
         made.backward = _Watched(made.backward)  # type: ignore[method-assign, assignment]
         try:
             measured = measure(made, method, None, SAMPLED_ENTRIES, seed)
-            if measured.report.passed:
+            if measured.report.verdict != "FAIL":
                 return Diagnosis(measured.report)
             case, truth = _truth(made, measured)
             if case is None and any(v.size > SAMPLED_ENTRIES for v in made.values):
@@ -212,7 +214,9 @@ def _search(
     subject: Subject, measured: Measured, case: Case | None, truth: list[Array], given: list[Any]
 ) -> Iterator[tuple[int, Finding]]:
     wrong = [
-        name for name, row in zip(subject.names, measured.report.tensors, strict=True) if row.status == "FAIL"
+        name
+        for name, row in zip(subject.names, measured.report.tensors, strict=False)
+        if row.status == "FAIL"
     ]
     for rank, name, sentence, evidence in factors.explain(subject, measured, case, truth, given):
         yield rank, Finding(name, sentence, evidence)

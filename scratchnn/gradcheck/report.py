@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["EPS", "GradcheckError", "GradcheckReport", "TensorCheck"]
+__all__ = ["EPS", "UNCHECKED", "GradcheckError", "GradcheckReport", "TensorCheck"]
 
 HEADINGS: tuple[str, ...] = (
     "tensor",
@@ -18,11 +18,12 @@ HEADINGS: tuple[str, ...] = (
     "error/eps",
     "",
 )
+UNCHECKED = "not checked"
 EPS = float(np.finfo(np.float64).eps)
 
 
 class GradcheckError(RuntimeError):
-    """A gradient is wrong; raised with `raise_on_fail=True`.
+    """A gradient is wrong, or was not checked; raised with `raise_on_fail=True`.
 
     Attributes:
         report: the GradcheckReport.
@@ -40,7 +41,8 @@ class TensorCheck:
     Attributes:
         name: the input's or parameter's name: "x", "0.weight".
         shape: of the tensor.
-        status: "pass", "FAIL", or "kink" (all that differs lies on a kink, where no derivative exists).
+        status: "pass", "FAIL", "kink" (all that differs lies on a kink, where no derivative exists), or
+            "not checked" (no gradient was found, or what was found cannot be decided; the note says which).
         entries: how many entries were compared. size: how many there are.
         kinks: entries that lie on a kink and were not judged.
         index: of the worst entry; None for a directional check.
@@ -71,7 +73,7 @@ class TensorCheck:
 
 @dataclass(frozen=True)
 class GradcheckReport:
-    """The result of `gradcheck`: true when every tensor passes, and printed as a table.
+    """The result of `gradcheck`: true when every tensor is right, and printed as a table.
 
     Attributes:
         subject: what was checked, in one line.
@@ -79,6 +81,8 @@ class GradcheckReport:
         reason: why this method, where it was not simply asked for; else "".
         tensors: one TensorCheck for each input and parameter.
         tolerance: the largest relative error that passes.
+        constants: names of arrays that the output depends on and that are not trained: no gradient of theirs
+            is asked for.
     """
 
     subject: str
@@ -86,11 +90,21 @@ class GradcheckReport:
     reason: str
     tensors: list[TensorCheck] = field(default_factory=list)
     tolerance: float = 0.0
+    constants: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """ "PASS", "FAIL", "not checked" or "nothing to check"; only the first is true."""
+        found = {row.status for row in self.tensors}
+        for status in ("FAIL", UNCHECKED):
+            if status in found:
+                return status
+        return "PASS" if any(row.entries for row in self.tensors) else "nothing to check"
 
     @property
     def passed(self) -> bool:
-        """True when no tensor fails."""
-        return all(row.status != "FAIL" for row in self.tensors)
+        """True when everything was checked and is right."""
+        return self.verdict == "PASS"
 
     @property
     def kinks(self) -> int:
@@ -112,9 +126,7 @@ class GradcheckReport:
         return gradcheck_html(self)
 
     def __str__(self) -> str:
-        good = sum(row.status != "FAIL" for row in self.tensors)
-        verdict = "PASS" if self.passed else "FAIL"
-        lines = [f"gradcheck of {self.subject}: {verdict}, {good} of {len(self.tensors)} tensors right"]
+        lines = [f"gradcheck of {self.subject}: {self.verdict.upper()}, {self.count()}"]
         method = {"complex": "complex step", "central": "central differences"}.get(self.method, self.method)
         lines.append(
             f"by {method} in float64, tolerance {self.tolerance:g} of each tensor's largest gradient"
@@ -127,7 +139,29 @@ class GradcheckReport:
         lines += ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
         if self.kinks:
             lines += ["", "A kink has no derivative: entries on one are counted, not judged."]
+        lines += ["", *self.remarks()] if self.remarks() else []
         return "\n".join(lines)
+
+    def count(self) -> str:
+        """How many tensors are right, and how many were not checked."""
+        good = sum(row.status in ("pass", "kink") for row in self.tensors)
+        unchecked = sum(row.status == UNCHECKED for row in self.tensors)
+        words = f"{good} of {len(self.tensors)} tensors right"
+        return words + (f", {unchecked} not checked" if unchecked else "")
+
+    def remarks(self) -> list[str]:
+        """Sentences on what was not checked and what is constant."""
+        unchecked = [row.name for row in self.tensors if row.status == UNCHECKED]
+        lines = []
+        if unchecked:
+            lines.append(
+                f"Not checked: {', '.join(unchecked)}. The verdict says nothing about these gradients."
+            )
+        if self.verdict == "nothing to check":
+            lines.append("Nothing to check: the output or the arrays to differentiate by have no entries.")
+        if self.constants:
+            lines.append(f"Not trained, so without a gradient: {', '.join(self.constants)}.")
+        return lines
 
 
 def _cells(row: TensorCheck) -> tuple[str, ...]:
@@ -135,7 +169,7 @@ def _cells(row: TensorCheck) -> tuple[str, ...]:
     where = "" if row.index is None else str(row.index if len(row.index) != 1 else f"({row.index[0]})")
     numbers = (
         ("", "", "")
-        if row.error < 0
+        if row.error < 0 or not row.entries
         else (
             f"{row.numeric:+.9e}",
             f"{row.analytic:+.9e}",

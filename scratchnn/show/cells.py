@@ -123,11 +123,10 @@ def history_html(history: Any) -> str:
 
 def gradcheck_html(report: Any) -> str:
     """The verdict and a row for each tensor."""
-    good = sum(row.status != "FAIL" for row in report.tensors)
     method = {"complex": "complex step", "central": "central differences"}.get(report.method, report.method)
     words = [
-        _verdict(report.passed),
-        f" {good} of {len(report.tensors)} tensors right, by {method} in float64; tolerance ",
+        tag("span", f"{report.verdict.upper()}:", class_="good" if report.passed else "bad"),
+        f" {report.count()}, by {method} in float64; tolerance ",
         f"{number(report.tolerance)} of each tensor's largest gradient.",
         f" ({report.reason})" if report.reason else "",
     ]
@@ -135,13 +134,13 @@ def gradcheck_html(report: Any) -> str:
     for row in report.tensors:
         compared = str(row.entries) if row.entries == row.size else f"{row.entries} of {row.size}"
         where = "" if row.index is None else ", ".join(map(str, row.index))
-        judged = row.error >= 0
+        judged = row.error >= 0 and row.entries > 0
         figures = (
             (number(row.numeric, 9), number(row.analytic, 9), number(row.error, 2)) if judged else ("–",) * 3
         )
         kinks = f"{row.kinks} on a kink" if row.kinks else ""
         note = "; ".join(part for part in (kinks, row.note) if part)
-        status = (row.status, "bad" if row.status == "FAIL" else "good")
+        status = (row.status, "good" if row.status in ("pass", "kink") else "bad")
         rows.append((row.name, shape_text(row.shape), compared, where, *figures, status, (note, "left")))
     heads = (
         "tensor",
@@ -160,6 +159,7 @@ def gradcheck_html(report: Any) -> str:
         tag("p", words),
         data_table(heads, rows, label="Tensors"),
         kinks if report.kinks else None,
+        *(tag("p", line) for line in report.remarks()),
     )
 
 
