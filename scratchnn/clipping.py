@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,14 +18,14 @@ __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 def clip_grad_norm_(
     parameters: Parameter | Iterable[Parameter],
     max_norm: float,
-    norm_type: float = 2.0,
+    norm_type: float | str = 2.0,
     error_if_nonfinite: bool = False,
 ) -> Any:
     """Scale all gradients by one factor, in place, so that together they have at most the norm `max_norm`.
 
     Args:
         parameters: those without a gradient are left out.
-        norm_type: p of the p-norm; `math.inf` for the largest absolute element.
+        norm_type: p of the p-norm; `math.inf` or "inf" for the largest absolute element.
         error_if_nonfinite: otherwise a norm of NaN makes every gradient NaN, an infinite one zero.
     Returns:
         the norm before, a scalar of the gradients' dtype.
@@ -35,12 +36,13 @@ def clip_grad_norm_(
     """
     found = _with_gradient("clip_grad_norm_", parameters)
     _check_bound("clip_grad_norm_", "max_norm", max_norm)
-    if not norm_type >= 0:
+    order = math.inf if norm_type == "inf" else as_number("clip_grad_norm_", "norm_type", norm_type)
+    if not order >= 0:
         raise ValueError(f"clip_grad_norm_ got norm_type={norm_type}; it needs a number from 0 to infinity")
     if len({p.data.dtype for p in found}) > 1:
         raise TypeError("clip_grad_norm_ got gradients of more than one dtype; clip them apart")
     with np.errstate(all="ignore"):
-        norm = F.total_norm([_gradient(p) for p in found], float(norm_type))
+        norm = F.total_norm([_gradient(p) for p in found], order)
         if error_if_nonfinite and not np.isfinite(norm):
             raise RuntimeError(
                 f"clip_grad_norm_ got gradients whose norm of order {norm_type} is {norm}, which cannot be "

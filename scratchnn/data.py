@@ -1,7 +1,8 @@
 """Datasets and their batches, in torch's order: the same seed gives the same rows in the same batches.
 
-A dataset here is anything with a length whose rows can be taken by an array of indices, so that a batch is
-one indexing operation and not one for every row.
+A dataset is anything with a length that gives a row for an index. From arrays, and from datasets made of
+arrays, a batch is taken in one indexing operation; any other dataset is asked for one row after the other, as
+torch asks it, and the rows are stacked.
 Source: torch 2.13, `torch/utils/data/{dataset,sampler,dataloader}.py`.
 """
 
@@ -11,7 +12,7 @@ import itertools
 import math
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from .checks import Array, as_number, positive_int
 from .random import Generator, default_generator, permutation_from_words, permutation_words, randperm, resolve
 
-__all__ = ["DataLoader", "Subset", "TensorDataset", "random_split"]
+__all__ = ["DataLoader", "Subset", "TensorDataset", "is_made_of_arrays", "random_split"]
 
 
 class TensorDataset:
@@ -68,14 +69,77 @@ class Subset:
         return len(self.indices)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.dataset[self.indices[index]]
+        chosen = self.indices[index]
+        return self.dataset[int(chosen)] if chosen.ndim == 0 else rows_of(self.dataset, chosen)
+
+
+def is_made_of_arrays(dataset: Any) -> bool:
+    """True where an array of indices takes the rows that the indices take one by one."""
+    if isinstance(dataset, Subset):
+        return type(dataset).__getitem__ is Subset.__getitem__ and is_made_of_arrays(dataset.dataset)
+    if isinstance(dataset, TensorDataset):
+        return type(dataset).__getitem__ is TensorDataset.__getitem__
+    return isinstance(dataset, np.ndarray)
+
+
+def rows_of(dataset: Any, indices: Array) -> Any:
+    """The rows `indices` as one batch.
+
+    Args:
+        dataset: made of arrays; or with `__getitems__`, which takes a list of ints and returns a list of
+            rows; or with `__getitem__` for one int.
+    Raises:
+        TypeError, ValueError: rows that do not make a batch.
+    """
+    if is_made_of_arrays(dataset):
+        return dataset[indices]
+    if hasattr(dataset, "__getitems__"):
+        rows = list(dataset.__getitems__(indices.tolist()))
+        if len(rows) != len(indices):
+            raise ValueError(
+                f"{type(dataset).__name__}.__getitems__ returned {len(rows)} rows for {len(indices)} "
+                "indices; it must return one for each"
+            )
+    else:
+        rows = [dataset[index] for index in indices.tolist()]
+    return _stacked(type(dataset).__name__, rows)
+
+
+def _stacked(owner: str, rows: list[Any]) -> Any:
+    """One batch of rows: arrays and numbers stacked; tuples, lists, dicts entry by entry; texts in a list."""
+    first = rows[0]
+    if isinstance(first, Mapping):
+        if any(not isinstance(row, Mapping) or row.keys() != first.keys() for row in rows):
+            raise ValueError(f"{owner} gave rows with different keys; every row needs {list(first)}")
+        return {key: _stacked(owner, [row[key] for row in rows]) for key in first}
+    if isinstance(first, (tuple, list)):
+        if any(not isinstance(row, (tuple, list)) or len(row) != len(first) for row in rows):
+            raise ValueError(f"{owner} gave rows of different lengths; every row needs {len(first)} entries")
+        columns = [_stacked(owner, list(column)) for column in zip(*rows, strict=True)]
+        if isinstance(first, tuple):
+            return type(first)(*columns) if hasattr(first, "_fields") else tuple(columns)
+        return columns
+    if isinstance(first, (str, bytes)):
+        return rows
+    arrays = [np.asarray(row) for row in rows]
+    if any(array.dtype.kind not in "biufc" for array in arrays):
+        raise TypeError(
+            f"{owner} gave a row with a {type(first).__name__}; a row is an array, a number, or a tuple, "
+            "list or dict of them"
+        )
+    if len({array.shape for array in arrays}) > 1:
+        shapes = ", ".join(map(str, sorted({array.shape for array in arrays})))
+        raise ValueError(f"{owner} gave rows of shapes {shapes}; the rows of a batch must have one shape")
+    return np.stack(arrays)
 
 
 class DataLoader:
     """Batches of a dataset, one epoch for every `for batch in loader`.
 
     Args:
-        dataset: a TensorDataset, a Subset, an array: anything with a length that takes arrays of indices.
+        dataset: a TensorDataset, a Subset, an array; or anything with a length and `__getitem__` for one
+            index, or `__getitems__` for a list of them. Its rows (arrays, numbers, or tuples, lists and dicts
+            of them) are stacked.
         batch_size: rows in a batch; the last one holds what is left.
         shuffle: a new order every epoch.
         drop_last: leave out a last batch that is not full.
@@ -143,7 +207,7 @@ class DataLoader:
                 discard_another()  # before the short batch: filling it has asked for one row too many
                 if self.drop_last:
                     return
-            yield self.dataset[order[start:stop]]
+            yield rows_of(self.dataset, order[start:stop])
         if len(order) % self.batch_size == 0:
             discard_another()
 

@@ -358,12 +358,14 @@ def test_copies_and_pickles_carry_no_activations() -> None:
 
 def test_forward_hooks_see_and_replace() -> None:
     layer = snn.Identity()
-    seen = []
-    remove = layer.register_forward_hook(lambda m, x, y: seen.append((m, x, y)))
+    seen: list[tuple[object, ...]] = []
+    remove = layer.register_forward_hook(lambda m, inputs, y: seen.append((m, inputs, y)))
     remove_second = layer.register_forward_hook(lambda m, x, y: y + 1)
     x = np.ones(2, np.float32)
     assert_array_equal(layer(x), x + 1)
     assert seen[0][0] is layer
+    assert isinstance(seen[0][1], tuple)
+    assert seen[0][1][0] is x
     remove()
     remove_second()
     assert_array_equal(layer(x), x)

@@ -32,6 +32,9 @@ CLASSED = (NLLLoss, CrossEntropyLoss)
 paired = pytest.mark.parametrize("kind", PAIRED)
 classed = pytest.mark.parametrize("kind", CLASSED)
 
+# The losses are compared at any numbers, log-probabilities or not.
+pytestmark = pytest.mark.filterwarnings("ignore:NLLLoss got predictions:UserWarning")
+
 
 def agree(
     loss_fn: Loss, judge: Any, prediction: np.ndarray, target: np.ndarray, seed: int, heaviest: float = 1.0

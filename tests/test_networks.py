@@ -20,6 +20,9 @@ from scratchnn.train import DivergenceError
 
 ENGINES = ["numpy", "numba"]
 
+# Drawn networks end in any layer before any loss, and may have one class.
+pytestmark = pytest.mark.filterwarnings("ignore:(BCEWithLogits|CrossEntropy)Loss got:UserWarning")
+
 
 def refused(error: Exception) -> bool:
     return type(error).__name__ == "LoweringError"

@@ -210,8 +210,9 @@ def test_softmax_before_cross_entropy_is_said_with_its_floor(recwarn: Any) -> No
     model, loss_fn, x, target = traced.softmax_twice()
     step = snn.trace(model, loss_fn, x, target)
     assert step.findings[0] == (
-        "5 (Softmax) stands before CrossEntropyLoss, which applies softmax itself: the loss cannot fall "
-        "below 0.5514. Leave the Softmax out."
+        "CrossEntropyLoss got the output of a Softmax layer. It applies softmax itself, to logits: of "
+        "probabilities of 3 classes it cannot fall below 0.5514. Leave the Softmax out, or take LogSoftmax "
+        "with NLLLoss."
     )
     assert len(recwarn) == 0
     with pytest.warns(UserWarning, match="output of a Softmax layer"):  # it is still to come in training

@@ -181,5 +181,5 @@ def world() -> Any:
         snn.default_generator.get_state().tobytes(),
         repr(np.random.get_state()),
         random.getstate(),
-        origin._softmax_output and origin._softmax_output(),
+        origin._noted and origin._noted[0](),
     )

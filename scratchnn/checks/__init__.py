@@ -6,7 +6,7 @@ it needs: `Dropout got p=1.5; it must be at most 1`.
 
 from .arrays import FLOAT_DTYPES, REAL_DTYPES, Array, any_array, as_array, as_dtype
 from .numbers import as_flag, as_int, as_number, as_seed, positive_int
-from .origin import came_from_softmax, note_softmax
+from .origin import note_output, output_of
 from .things import as_choice, as_function, as_list, as_mapping, as_path, shown
 
 __all__ = [
@@ -25,8 +25,8 @@ __all__ = [
     "as_number",
     "as_path",
     "as_seed",
-    "came_from_softmax",
-    "note_softmax",
+    "note_output",
+    "output_of",
     "positive_int",
     "shown",
 ]

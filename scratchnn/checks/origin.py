@@ -5,20 +5,23 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+import numpy as np
+
 from ..functional.vocabulary import Array
 
-__all__ = ["came_from_softmax", "note_softmax"]
+__all__ = ["note_output", "output_of"]
 
-# The newest output of a Softmax layer.
-_softmax_output: weakref.ref[Array] | None = None
-
-
-def note_softmax(y: Array) -> None:
-    """Remember that `y` holds the probabilities a Softmax layer gave."""
-    global _softmax_output
-    _softmax_output = weakref.ref(y)
+# The newest output of an activation that some losses do not want, and that layer's class.
+_noted: tuple[weakref.ref[Array], str] | None = None
 
 
-def came_from_softmax(y: Any) -> bool:
-    """True if `y` is the array that `note_softmax` was last given."""
-    return _softmax_output is not None and _softmax_output() is y
+def note_output(y: Any, layer: str) -> None:
+    """Remember that `y` is the output of a layer of this class: "Sigmoid", "Softmax", "LogSoftmax"."""
+    global _noted
+    _noted = (weakref.ref(y), layer) if isinstance(y, np.ndarray) else None
+
+
+def output_of(y: Any) -> str | None:
+    """The class of the layer whose output `y` is, if it is the array that `note_output` was last given."""
+    noted = _noted  # one look: another thread may set it meanwhile
+    return noted[1] if noted is not None and noted[0]() is y else None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..checks import Array, as_array, as_int, as_number, note_softmax
+from ..checks import Array, as_array, as_int, as_number, note_output
 from ..random import bernoulli
 from .module import Module
 
@@ -78,6 +78,7 @@ class Sigmoid(Module):
     def forward(self, x: Any) -> Array:
         """Any shape -> the same."""
         y = F.sigmoid(as_array(self._label(), "x", x))
+        note_output(y, "Sigmoid")
         return self._remember(y, y)
 
     def backward(self, dy: Any) -> Array:
@@ -108,9 +109,10 @@ class _AlongAxis(Module):
 
     def _input(self, x: Any) -> Array:
         x = as_array(self._label(), "x", x)
-        if not -x.ndim <= self.dim < x.ndim:
+        axes = max(x.ndim, 1)  # a number counts as one class
+        if not -axes <= self.dim < axes:
             raise IndexError(
-                f"{self._label()} got x of shape {x.shape}; dim must be between {-x.ndim} and {x.ndim - 1}"
+                f"{self._label()} got x of shape {x.shape}; dim must be between {-axes} and {axes - 1}"
             )
         return x
 
@@ -127,7 +129,7 @@ class Softmax(_AlongAxis):
     def forward(self, x: Any) -> Array:
         """Any shape -> the same."""
         y = F.softmax(self._input(x), self.dim)
-        note_softmax(y)
+        note_output(y, "Softmax")
         return self._remember(y, y)
 
     def backward(self, dy: Any) -> Array:
@@ -142,6 +144,7 @@ class LogSoftmax(_AlongAxis):
     def forward(self, x: Any) -> Array:
         """Any shape -> the same."""
         y = F.log_softmax(self._input(x), self.dim)
+        note_output(y, "LogSoftmax")
         return self._remember(y, y)
 
     def backward(self, dy: Any) -> Array:

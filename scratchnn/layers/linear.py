@@ -27,12 +27,14 @@ class Linear(Module):
     Source: torch.nn.Linear.
     """
 
+    bias: Parameter | None
+
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float32):
         self.in_features = positive_int("Linear", "in_features", in_features)
         self.out_features = positive_int("Linear", "out_features", out_features)
         kind = as_dtype("Linear", dtype)
         self.weight = Parameter(np.empty((out_features, in_features), kind))
-        self.bias = Parameter(np.empty(out_features, kind)) if bias else None
+        self.register_parameter("bias", Parameter(np.empty(out_features, kind)) if bias else None)
         init.linear_default_(self.weight, self.bias)
 
     def forward(self, x: Any) -> Array:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, NoReturn, Self, TypeAlias
 
 import numpy as np
 
 from ..checks import Array, as_array, as_dtype
 
-__all__ = ["Module", "Parameter"]
+__all__ = ["IncompatibleKeys", "Module", "Parameter"]
 
-ForwardHook: TypeAlias = "Callable[[Module, Array, Array], Array | None]"
+ForwardHook: TypeAlias = "Callable[[Module, tuple[Array, ...], Array], Array | None]"
 
 
 class Parameter:
@@ -40,6 +40,32 @@ class Parameter:
     def dtype(self) -> np.dtype[Any]:
         return self.data.dtype
 
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements, as of a NumPy array. (PyTorch's `size()` is `shape` here.)"""
+        return self.data.size
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self.data.size
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        # NumPy's functions take a parameter for its values.
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __bool__(self) -> NoReturn:
+        raise ValueError(
+            f"a parameter of shape {self.shape} was asked for its truth value; write `is not None`, "
+            "or ask for .data.any() or .data.all()"
+        )
+
     def accumulate(self, gradient: Array) -> None:
         """Add `gradient` to `grad`, as every backward does: gradients of several uses sum up.
 
@@ -59,6 +85,24 @@ class Parameter:
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{self.data!r}"
+
+
+class IncompatibleKeys(NamedTuple):
+    """The paths that `load_state_dict` passed over.
+
+    Attributes:
+        missing_keys: the model's, absent from the state dict.
+        unexpected_keys: the state dict's, absent from the model.
+    Source: torch.nn.modules.module._IncompatibleKeys.
+    """
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
 
 class Module:
@@ -83,6 +127,49 @@ class Module:
     _saved: tuple[Any, ...] | None = None
     _output: tuple[tuple[int, ...], np.dtype[Any]] | None = None
     _hooks: dict[int, ForwardHook] | None = None
+    # Names whose parameter is None at present: a layer without bias.
+    _absent: tuple[str, ...] = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a parameter or submodule gives way only to another one, or to None.
+
+        Raises:
+            TypeError: an array in place of a parameter, or anything else in place of a submodule.
+        """
+        held = vars(self).get(name)
+        if isinstance(value, Parameter):
+            if name in self._absent:
+                vars(self)["_absent"] = tuple(n for n in self._absent if n != name)
+        elif value is None:
+            if isinstance(held, Parameter):
+                vars(self)["_absent"] = (*self._absent, name)
+        elif isinstance(held, Parameter) or name in self._absent:
+            cure = "" if held is None else f"write {name}.data[...] = values to change the one there, or "
+            raise TypeError(
+                f"{type(self).__name__} got {type(value).__name__} as its parameter {name}, which needs a "
+                f"Parameter or None; {cure}assign scratchnn.Parameter(values)"
+            )
+        elif isinstance(held, Module) and not isinstance(value, Module):
+            raise TypeError(
+                f"{type(self).__name__} got {type(value).__name__} as its submodule {name}, which needs a "
+                "Module or None"
+            )
+        super().__setattr__(name, value)
+
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        """Set the parameter `name`; None says that there is none, as in a layer without bias.
+
+        Raises:
+            TypeError: something that is neither a Parameter nor None.
+        """
+        if parameter is not None and not isinstance(parameter, Parameter):
+            raise TypeError(
+                f"{type(self).__name__} got {type(parameter).__name__} as its parameter {name}, which needs "
+                "a Parameter or None"
+            )
+        setattr(self, name, parameter)
+        if parameter is None and name not in self._absent:
+            vars(self)["_absent"] = (*self._absent, name)
 
     def forward(self, x: Any) -> Array:
         """y for x. Shapes as each layer says."""
@@ -96,7 +183,7 @@ class Module:
         """`forward(x)`, then the forward hooks."""
         y = self.forward(x)
         for hook in tuple((self._hooks or {}).values()):
-            replaced = hook(self, x, y)
+            replaced = hook(self, (x,), y)
             y = y if replaced is None else replaced
         return y
 
@@ -104,8 +191,9 @@ class Module:
 
     def _remember(self, y: Array, *saved: Any) -> Array:
         """Save what the vjp needs, and the shape that dy must have; returns y."""
-        self._saved = saved
-        self._output = (y.shape, y.dtype)
+        # Past __setattr__, which need not look at these: this runs in every forward.
+        own = vars(self)
+        own["_saved"], own["_output"] = saved, (y.shape, y.dtype)
         return y
 
     def _recall(self, dy: Any) -> tuple[Any, ...]:
@@ -125,7 +213,8 @@ class Module:
         return (self._saved, self._output)
 
     def _restore(self, snapshot: tuple[Any, ...]) -> None:
-        self._saved, self._output = snapshot
+        own = vars(self)
+        own["_saved"], own["_output"] = snapshot
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy or a pickle carries parameters, not the arrays of somebody's last forward.
@@ -192,12 +281,14 @@ class Module:
         as in torch; `torch.from_numpy` of each loads into the torch twin."""
         return OrderedDict((path, parameter.data) for path, parameter in self._all_named_parameters())
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy values in from a state dict; all or, on an error, nothing.
 
         Args:
             state_dict: {path: array}; values are cast to each parameter's dtype, as torch does.
             strict: with False, missing and unexpected paths are passed over.
+        Returns:
+            IncompatibleKeys: (missing_keys, unexpected_keys), the paths passed over.
         Raises:
             RuntimeError: missing, unexpected or mis-shaped entries, all of them named.
             TypeError: an entry that is not numeric. ValueError: a list that makes no array.
@@ -205,11 +296,13 @@ class Module:
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"load_state_dict got {type(state_dict).__name__}; it needs a dict of arrays")
         own = OrderedDict(self._all_named_parameters())
+        missing = [path for path in own if path not in state_dict]
+        unexpected = [str(path) for path in state_dict if path not in own]
         problems = []
         if strict:
-            if missing := [path for path in own if path not in state_dict]:
+            if missing:
                 problems.append(f"missing: {', '.join(missing)}")
-            if unexpected := [str(path) for path in state_dict if path not in own]:
+            if unexpected:
                 problems.append(f"unexpected: {', '.join(unexpected)}")
         values: dict[str, Array] = {}
         for path, parameter in own.items():
@@ -235,6 +328,7 @@ class Module:
             )
         for path, value in values.items():
             own[path].data[...] = value
+        return IncompatibleKeys(missing, unexpected)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode (dropout drops) for this module and all below it; returns self."""
@@ -266,12 +360,14 @@ class Module:
             parameter.data = parameter.data.astype(target)
             parameter.grad = None
         for module in self.modules():
-            module._saved = module._output = None
+            module._restore((None, None))
         return self
 
     def register_forward_hook(self, hook: ForwardHook) -> Callable[[], None]:
-        """Call `hook(module, x, y)` after every forward; what it returns, unless None, replaces y.
+        """Call `hook(module, inputs, y)` after every forward; what it returns, unless None, replaces y.
 
+        Args:
+            hook: a function of the module, the tuple of its inputs, `(x,)`, and its output.
         Returns:
             a function that removes the hook.
         Raises:
@@ -279,7 +375,7 @@ class Module:
         """
         if not callable(hook):
             raise TypeError(
-                f"{self._label()} got {hook!r} as forward hook; it needs a function (module, x, y)"
+                f"{self._label()} got {hook!r} as forward hook; it needs a function (module, inputs, output)"
             )
         hooks = dict(self._hooks or {})
         key = max(hooks, default=-1) + 1

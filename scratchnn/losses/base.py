@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checks import Array, as_array
+from ..checks import Array, as_array, output_of
 
 __all__ = ["Loss", "in_words", "like"]
 
@@ -26,6 +27,7 @@ class Loss:
 
     _op: ClassVar[Callable[..., Any]]
     _op_vjp: ClassVar[Callable[..., Array]]
+    _warned = False
 
     def __init__(self, reduction: str = "mean") -> None:
         if reduction not in REDUCTIONS:
@@ -123,6 +125,19 @@ class Loss:
                 f"the shapes must be equal: {cure}"
             )
         return prediction, target
+
+    def _warn_once(self, prediction: Array, target: Array) -> None:
+        """Say, at the first call that shows it, that the model ends in another layer than this loss wants."""
+        if self._warned:
+            return
+        advice = self._advice(output_of(prediction), prediction, target)
+        if advice:
+            self._warned = True
+            warnings.warn(advice, UserWarning, stacklevel=5)
+
+    def _advice(self, layer: str | None, prediction: Array, target: Array) -> str | None:
+        """What is odd about this prediction, the output of such a layer if known, and the cure."""
+        return None
 
     def _factor(self, name: str, value: Any, prediction: Array) -> Array | None:
         """A weight of the prediction's dtype that broadcasts to its shape, without enlarging it."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
 from .. import functional as F
-from ..checks import Array, as_array, as_int, as_number, came_from_softmax
+from ..checks import Array, as_array, as_int, as_number
 from ..functional.class_losses import class_axis
 from .base import Loss, in_words, like
 
 __all__ = ["CrossEntropyLoss", "NLLLoss"]
+
+# The probabilities of one row may sum to 1 but for this: far above what float32 rounds off.
+LARGEST_EXCESS = 1e-2
 
 
 class _ClassLoss(Loss):
@@ -91,10 +93,29 @@ class NLLLoss(_ClassLoss):
 
     _op = staticmethod(F.nll)
     _op_vjp = staticmethod(F.nll_vjp)
+    _looked = False
+
+    def _advice(self, layer: str | None, prediction: Array, target: Array) -> str | None:
+        # The sum costs as much as the loss, so it is taken of the first batch only.
+        if self._looked or layer == "LogSoftmax":
+            return None
+        self._looked = True
+        with np.errstate(all="ignore"):
+            totals = np.exp(prediction.real).sum(class_axis(prediction))
+        totals = totals[target != self.ignore_index]
+        far = np.abs(totals - 1).max(initial=0.0)
+        if not far > LARGEST_EXCESS:
+            return None
+        return (
+            f"NLLLoss got predictions whose exponentials sum to {totals.min():.4g} to {totals.max():.4g} "
+            "over the classes; those of log-probabilities sum to 1. End the model in LogSoftmax, or take "
+            "CrossEntropyLoss, which wants raw scores."
+        )
 
     def _door(self, prediction: Any, target: Any) -> tuple[Any, ...]:
         prediction = self._rows(prediction)
         indices = self._indices(self._target(target), prediction)
+        self._warn_once(prediction, indices)
         return prediction, indices, self._class_weight(prediction), self.ignore_index, self.reduction
 
 
@@ -127,24 +148,26 @@ class CrossEntropyLoss(_ClassLoss):
         self.label_smoothing = as_number(name, "label_smoothing", label_smoothing)
         if not 0 <= self.label_smoothing <= 1:
             raise ValueError(f"{name} got label_smoothing={label_smoothing}; it must lie in [0, 1]")
-        self._warned = False
 
-    def _warn_once(self, prediction: Array) -> None:
-        if not self._warned and came_from_softmax(prediction):
-            self._warned = True
-            classes = prediction.shape[class_axis(prediction)]
-            floor = F.cross_entropy_floor_of_probabilities(classes)
-            warnings.warn(
-                "CrossEntropyLoss got the output of a Softmax layer. It applies softmax itself, to logits: "
-                f"of probabilities of {classes} classes it cannot fall below {floor:.4f}. Leave the Softmax "
-                "out, or take LogSoftmax with NLLLoss.",
-                UserWarning,
-                stacklevel=4,
+    def _advice(self, layer: str | None, prediction: Array, target: Array) -> str | None:
+        classes = prediction.shape[class_axis(prediction)]
+        if classes == 1:
+            return (
+                "CrossEntropyLoss got predictions of one class. The softmax of one number is 1, so the loss "
+                "is always 0 and nothing is learned. Give two classes two outputs, or take BCEWithLogitsLoss."
             )
+        if layer not in ("Sigmoid", "Softmax"):
+            return None
+        floor = F.cross_entropy_floor_of_probabilities(classes)
+        cure = ", or take LogSoftmax with NLLLoss" if layer == "Softmax" else ""
+        return (
+            f"CrossEntropyLoss got the output of a {layer} layer. It applies softmax itself, to logits: of "
+            f"probabilities of {classes} classes it cannot fall below {floor:.4f}. Leave the {layer} "
+            f"out{cure}."
+        )
 
     def _door(self, prediction: Any, target: Any) -> tuple[Any, ...]:
         prediction = self._rows(prediction)
-        self._warn_once(prediction)
         array = self._target(target)
         if array.shape == prediction.shape and (array.dtype.kind == "f" or not hasattr(target, "dtype")):
             checked = self._probabilities(target, prediction)
@@ -155,6 +178,7 @@ class CrossEntropyLoss(_ClassLoss):
             )
         else:
             checked = self._indices(array, prediction)
+        self._warn_once(prediction, checked)
         weight = self._class_weight(prediction)
         return prediction, checked, weight, self.ignore_index, self.reduction, self.label_smoothing
 

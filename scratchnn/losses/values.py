@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import functional as F
-from ..checks import as_number
+from ..checks import Array, as_number
 from .base import Loss
 
 __all__ = ["BCELoss", "BCEWithLogitsLoss", "HuberLoss", "L1Loss", "MSELoss"]
@@ -125,8 +127,19 @@ class BCEWithLogitsLoss(Loss):
         self.weight = weight
         self.pos_weight = pos_weight
 
+    def _advice(self, layer: str | None, prediction: Array, target: Array) -> str | None:
+        if layer not in ("Sigmoid", "Softmax"):
+            return None
+        lowest, highest = F.sigmoid(np.array([0.0, 1.0]))
+        return (
+            f"BCEWithLogitsLoss got the output of a {layer} layer. It applies sigmoid itself, to logits: of "
+            f"probabilities it makes values from {lowest} to {highest:.3f} only. Leave the {layer} out, or "
+            "take BCELoss."
+        )
+
     def _door(self, prediction: Any, target: Any) -> tuple[Any, ...]:
         prediction, target = self._pair(prediction, target)
+        self._warn_once(prediction, target)
         weight = self._factor("weight", self.weight, prediction)
         pos_weight = self._factor("pos_weight", self.pos_weight, prediction)
         return prediction, target, weight, self.reduction, pos_weight

@@ -10,8 +10,7 @@ import numpy as np
 
 from .. import functional as F
 from ..checks import Array
-from ..functional.class_losses import class_axis
-from ..losses import BCELoss, CrossEntropyLoss
+from ..losses import BCELoss, Loss
 from .steps import Step
 
 __all__ = ["LayerHealth", "ParameterHealth", "findings_of", "health_of"]
@@ -153,7 +152,7 @@ def findings_of(steps: list[Step], health: list[LayerHealth], loss_fn: Any) -> l
     """Sentences about what is wrong with this step, the gravest first; empty if nothing is."""
     if lost := _not_finite(steps):
         return [lost]
-    found = [*_softmax_twice(steps, loss_fn), *_dead(health), *_saturated(steps, health, loss_fn)]
+    found = [*_advice_of_the_loss(steps, loss_fn), *_dead(health), *_saturated(steps, health, loss_fn)]
     return [*found, *_flow(steps), *_without_gradient(steps, health), *_updates(health)]
 
 
@@ -171,17 +170,14 @@ def _not_finite(steps: list[Step]) -> str:
     return ""
 
 
-def _softmax_twice(steps: list[Step], loss_fn: Any) -> Iterator[str]:
+def _advice_of_the_loss(steps: list[Step], loss_fn: Any) -> Iterator[str]:
     loss = next(i for i, step in enumerate(steps) if step.path == "loss")
-    if isinstance(loss_fn, CrossEntropyLoss) and loss and steps[loss - 1].op == "softmax":
-        step = steps[loss - 1]
-        y = step.outputs["y"]
-        classes = y.shape[class_axis(y)]
-        floor = F.cross_entropy_floor_of_probabilities(classes)
-        yield (
-            f"{step.label} stands before CrossEntropyLoss, which applies softmax itself: the loss cannot "
-            f"fall below {floor:.4f}. Leave the Softmax out."
-        )
+    arguments = list(steps[loss].inputs.values())
+    if loss and isinstance(loss_fn, Loss) and len(arguments) > 1:
+        layer = steps[loss - 1].module.partition("(")[0]
+        advice = loss_fn._advice(layer, arguments[0], arguments[1])
+        if advice:
+            yield advice
 
 
 def _dead(health: list[LayerHealth]) -> Iterator[str]:

@@ -23,13 +23,13 @@ __all__ = ["Recorder", "untouched"]
 
 @contextmanager
 def untouched() -> Iterator[None]:
-    """What a run leaves outside of the model is put back: random numbers, and what losses know of Softmax."""
-    softmax, pythons = origin._softmax_output, random.getstate()
+    """What a run leaves outside of the model is put back: random numbers, the last output noted."""
+    noted, pythons = origin._noted, random.getstate()
     try:
         with held_random():
             yield
     finally:
-        origin._softmax_output = softmax
+        origin._noted = noted
         random.setstate(pythons)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..checks import Array
 from ..gradcheck.subject import short_repr
 from ..layers import Module
-from ..losses import CrossEntropyLoss, Loss
+from ..losses import Loss
 from ..optim import Optimizer
 from ..random import default_generator
 from .health import LayerHealth, findings_of, health_of
@@ -202,8 +202,7 @@ def trace(model: Any, loss_fn: Any, x: Any, target: Any, *, optimizer: Any = Non
         twin, loss_twin, mover = copy.deepcopy((model, loss_fn, optimizer))
         parameters = dict(twin.named_parameters())
         twin.zero_grad()
-        if isinstance(loss_twin, CrossEntropyLoss):
-            loss_twin._warned = True  # of a Softmax before it; the findings say so
+        loss_twin._warned = True  # of the layer before it; the findings say so
         values = {name: parameter.data.copy("K") for name, parameter in parameters.items()}
         x, target = _at_the_door(label, loss_twin, x, target, parameters)
         kept_x, kept_target = x.copy("K"), copy.copy(target)

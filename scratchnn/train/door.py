@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import functional as F
-from ..checks import Array, came_from_softmax, note_softmax, positive_int
-from ..data import DataLoader, Subset, TensorDataset
+from ..checks import Array, note_output, output_of, positive_int
+from ..data import DataLoader, TensorDataset, is_made_of_arrays
 from ..layers import Module
 from ..losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss, NLLLoss
 from ..optim import Optimizer
@@ -72,7 +72,8 @@ class _Converted:
 
 def at_the_door(data: Any, loss_fn: Loss, dtype: np.dtype[Any], name: str) -> Batches:
     """`data` as batches of the model's dtype, checked for NaN where it is at hand as a whole."""
-    if isinstance(data, DataLoader) and isinstance(data.dataset, (Subset, TensorDataset)):
+    plain = type(data) is DataLoader and is_made_of_arrays(data.dataset)
+    if plain and not isinstance(data.dataset, np.ndarray):
         # Rows picked out by a Subset are copied, once; whole arrays are taken as they are.
         arrays = data.dataset.tensors if isinstance(data.dataset, TensorDataset) else data.dataset[:]
         if len(arrays) != 2:
@@ -143,6 +144,7 @@ def probe(model: Module, loss_fn: Loss, batches: Batches) -> None:
     model.eval()
     try:
         row = model.forward(x[:1])
+        layer = output_of(row)
     finally:
         model.train(was_training)
     with np.errstate(all="ignore"):
@@ -150,8 +152,8 @@ def probe(model: Module, loss_fn: Loss, batches: Batches) -> None:
             part = y[start : start + CHECK_ROWS]
             # The same prediction for every row: what is checked is the targets.
             predictions = np.broadcast_to(row, (len(part), *row.shape[1:]))
-            if came_from_softmax(row):
-                note_softmax(predictions)
+            if layer:
+                note_output(predictions, layer)
             loss_fn(predictions, part)
 
 
