@@ -7,17 +7,22 @@
 A callback is a function that `fit` calls with its FitState after every epoch. Where it has a method
 `finish`, that is called at the end of the run, after the last checkpoint. One that remembers something
 has `state_dict` and `load_state_dict` besides, so that a checkpoint can hold it.
+
+Those of this module may be used for one run after another: each begins fresh. Only what `load_state_dict` has
+just put into them is continued.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .checks import Array, positive_int
-from .train.regime import measured
+import numpy as np
+
+from .checks import Array, as_choice, as_flag, as_mapping, as_number, as_path, positive_int
+from .train.regime import check_measured, measured
 
 if TYPE_CHECKING:
     from .train import FitState
@@ -34,19 +39,35 @@ class _Watch:
 
     def __init__(self, monitor: str | None, mode: str | None, min_delta: float) -> None:
         name = type(self).__name__
+        if monitor is not None and not isinstance(monitor, str):
+            raise TypeError(f"{name} got monitor={monitor!r}; it needs a name such as 'val_loss', or None")
         if mode is None and monitor is not None and not monitor.endswith(("loss", "accuracy")):
             raise ValueError(f"{name} got monitor={monitor!r}; say with mode='min' or 'max' which is better")
-        if mode not in (None, "min", "max"):
-            raise ValueError(f"{name} got mode={mode!r}; it is 'min' or 'max'")
-        if not min_delta >= 0:
-            raise ValueError(f"{name} got min_delta={min_delta}; it needs 0 or more")
-        self.monitor, self.min_delta = monitor, float(min_delta)
+        if mode is not None:
+            as_choice(name, "mode", mode, ("min", "max"))
+        self.monitor, self.min_delta = monitor, as_number(name, "min_delta", min_delta, least=0)
         self.mode = mode or ("max" if monitor is not None and monitor.endswith("accuracy") else "min")
+        self._run: object = None  # the run whose epochs it has seen; None: nothing yet, or what was loaded
+        self._forget()
+
+    def _forget(self) -> None:
+        """Be as new."""
         self.best = math.inf if self.mode == "min" else -math.inf
         self.best_epoch = 0
 
+    def _check_run(self, state: FitState, measures: Collection[str]) -> None:
+        """Raise where it cannot serve the run to come, which will measure `measures`."""
+        check_measured(self.monitor, measures, type(self).__name__)
+
+    def _begin(self, state: FitState) -> None:
+        """Forget another run's epochs; `fit` calls it at the start."""
+        if self._run is not None and self._run is not state.history._run:
+            self._forget()
+        self._run = state.history._run
+
     def improved(self, state: FitState) -> bool:
         """Whether this epoch is the best so far, by more than `min_delta`; NaN never is."""
+        self._begin(state)
         value = measured(state.history, self.monitor, type(self).__name__)
         gain = self.best - value if self.mode == "min" else value - self.best
         if not gain > self.min_delta:
@@ -59,8 +80,23 @@ class _Watch:
         return {"best": self.best, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from a `state_dict()`."""
-        self.best, self.best_epoch = float(state_dict["best"]), int(state_dict["best_epoch"])
+        """Continue from a `state_dict()` in the next run.
+
+        Raises:
+            TypeError, ValueError: not what `state_dict` returns; nothing is loaded.
+        """
+        vars(self).update(self._read(state_dict))
+        self._run = None
+
+    def _read(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        """The attributes that a `state_dict()` stands for, checked."""
+        name = type(self).__name__
+        given = as_mapping(name, "state_dict", state_dict, "what state_dict() returns")
+        missing = [key for key in self.state_dict() if key not in given]
+        if missing:
+            raise ValueError(f"{name} got a state_dict without {', '.join(missing)}; is it that of a {name}?")
+        best_epoch = positive_int(name, "best_epoch", given["best_epoch"], minimum=0)
+        return {"best": as_number(name, "best", given["best"]), "best_epoch": best_epoch}
 
 
 class EarlyStopping(_Watch):
@@ -89,7 +125,10 @@ class EarlyStopping(_Watch):
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         self.patience = positive_int("EarlyStopping", "patience", patience)
-        self.restore_best = bool(restore_best)
+        self.restore_best = as_flag("EarlyStopping", "restore_best", restore_best)
+
+    def _forget(self) -> None:
+        super()._forget()
         self.stopped_epoch = self.bad_epochs = 0
         self.best_state: dict[str, Array] | None = None
 
@@ -106,6 +145,7 @@ class EarlyStopping(_Watch):
 
     def finish(self, state: FitState) -> None:
         """Put the best parameters back, at the end of the run."""
+        self._begin(state)
         if self.best_state is not None:
             state.model.load_state_dict(self.best_state)
 
@@ -114,12 +154,15 @@ class EarlyStopping(_Watch):
         own = {"bad_epochs": self.bad_epochs, "stopped_epoch": self.stopped_epoch}
         return {**super().state_dict(), **own, "best_state": self.best_state}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from a `state_dict()`."""
-        super().load_state_dict(state_dict)
-        self.bad_epochs = int(state_dict["bad_epochs"])
-        self.stopped_epoch = int(state_dict["stopped_epoch"])
-        self.best_state = state_dict["best_state"]
+    def _read(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        found = super()._read(state_dict)
+        for name in ("bad_epochs", "stopped_epoch"):
+            found[name] = positive_int("EarlyStopping", name, state_dict[name], minimum=0)
+        best = state_dict["best_state"]
+        if best is not None:
+            best = as_mapping("EarlyStopping", "best_state", best, "{name: array}, or None")
+            best = {name: np.array(value) for name, value in best.items()}
+        return {**found, "best_state": best}
 
 
 class ModelCheckpoint(_Watch):
@@ -129,13 +172,13 @@ class ModelCheckpoint(_Watch):
 
     Args:
         path: of the file; "{epoch}" in it becomes the epoch's number, so that files do not replace
-            each other.
+            each other. The folder must be there.
         monitor, mode, min_delta: as EarlyStopping.
         save_best_only: False saves after every epoch.
     Attributes:
         best, best_epoch: as EarlyStopping. best_path: where the best model is, or None.
     Raises:
-        OSError, TypeError: as `snn.save`, from within `fit`.
+        OSError, TypeError: as `snn.save`, from `fit`, before it changes anything where that can be known.
     """
 
     def __init__(
@@ -147,8 +190,22 @@ class ModelCheckpoint(_Watch):
         save_best_only: bool = True,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.path, self.save_best_only = os.fspath(path), bool(save_best_only)
+        # Found again wherever the program changes to.
+        self.path = os.path.abspath(as_path("ModelCheckpoint", "path", path))
+        self.save_best_only = as_flag("ModelCheckpoint", "save_best_only", save_best_only)
+
+    def _forget(self) -> None:
+        super()._forget()
         self.best_path: str | None = None
+
+    def _check_run(self, state: FitState, measures: Collection[str]) -> None:
+        from .files.model_file import check_save
+
+        super()._check_run(state, measures)
+        check_save(state.model, self._path_of(1))
+
+    def _path_of(self, epoch: int) -> str:
+        return self.path.replace("{epoch}", str(epoch))
 
     def __call__(self, state: FitState) -> None:
         """Save the model, if it is time."""
@@ -157,7 +214,7 @@ class ModelCheckpoint(_Watch):
         improved = self.improved(state)
         if self.save_best_only and not improved:
             return
-        path = self.path.replace("{epoch}", str(state.epoch))
+        path = self._path_of(state.epoch)
         save(state.model, path)
         if improved:
             self.best_path = path
@@ -166,7 +223,8 @@ class ModelCheckpoint(_Watch):
         """What it remembers."""
         return {**super().state_dict(), "best_path": self.best_path}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from a `state_dict()`."""
-        super().load_state_dict(state_dict)
-        self.best_path = state_dict["best_path"]
+    def _read(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        path = state_dict["best_path"]
+        if path is not None:
+            path = as_path("ModelCheckpoint", "best_path", path)
+        return {**super()._read(state_dict), "best_path": path}

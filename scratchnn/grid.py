@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from .checks import as_function, as_list, as_mapping, as_seed, shown
 from .layers import Module
 from .losses import Loss
 from .many import Many, fit_many
@@ -51,8 +52,16 @@ def fit_grid(
         TypeError: `make` does not take the grid's names, or gives no pair of model and optimizer.
         ValueError: a name or `seeds` without values. Whatever `fit_many` raises.
     """
-    values = {name: list(choices) for name, choices in grid.items()}
-    chosen_seeds = list(seeds)
+    as_function("fit_grid", "make", make, "a function that returns (model, optimizer)")
+    given = as_mapping("fit_grid", "grid", grid, "a dict {argument of make: its values}")
+    for name in given:
+        if not isinstance(name, str):
+            raise TypeError(f"fit_grid got {shown(name)} as a name in grid; it needs the name of an argument")
+    values = {n: as_list("fit_grid", f"grid[{n!r}]", choices, "values") for n, choices in given.items()}
+    chosen_seeds = [
+        as_seed("fit_grid", f"seeds[{i}]", seed)
+        for i, seed in enumerate(as_list("fit_grid", "seeds", seeds, "ints"))
+    ]
     if empty := [name for name, choices in {**values, "seeds": chosen_seeds}.items() if not choices]:
         raise ValueError(f"fit_grid got no values for {', '.join(empty)}; give each at least one")
     settings = [

@@ -34,6 +34,8 @@ class History:
     engine: str = "numpy"
     reason: str = ""
     _step_losses: list[Array] = field(default_factory=list, repr=False)
+    # What callbacks know a run by; a copy is another's.
+    _run: object = field(default_factory=object, init=False, repr=False, compare=False)
 
     @property
     def step_losses(self) -> Array:

@@ -164,8 +164,7 @@ def _loss_plan(loss_fn: Loss, outputs: int, dtype: np.dtype[Any], y: Array) -> L
         pos_weight = _each_output(name, "pos_weight", getattr(loss_fn, "pos_weight", None), ones)
         if isinstance(loss_fn, HuberLoss):
             pos_weight = loss_fn.delta * ones
-        cut = 0.0 if kind is BCEWithLogitsLoss else 0.5
-        return LossPlan(PAIRWISE[kind], mean, weight, pos_weight, cut=cut)
+        return LossPlan(PAIRWISE[kind], mean, weight, pos_weight)
     if not isinstance(loss_fn, (NLLLoss, CrossEntropyLoss)) or kind not in (NLLLoss, CrossEntropyLoss):
         raise LoweringError(f"{name}, a loss that the engine does not know")
     weight = _each_output(name, "weight", loss_fn.weight, ones)
@@ -174,7 +173,7 @@ def _loss_plan(loss_fn: Loss, outputs: int, dtype: np.dtype[Any], y: Array) -> L
     if isinstance(loss_fn, CrossEntropyLoss):
         smoothing = loss_fn.label_smoothing
         code = LossKind.CROSS_ENTROPY_PROBABILITIES if y.dtype.kind == "f" else LossKind.CROSS_ENTROPY
-    return LossPlan(code, mean, weight, ones, ignored, smoothing, cut=None)
+    return LossPlan(code, mean, weight, ones, ignored, smoothing)
 
 
 def _objective_plan(

@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from .checks import Array, positive_int
+from .checks import Array, as_flag, as_list, as_mapping, as_seed, positive_int
+from .checks.memory import sharing
 from .cluster import active_backend, train_there
 from .data import DataLoader, TensorDataset
 from .history import History
-from .layers import Module
+from .layers import Module, Parameter
 from .losses import Loss
 from .optim import Optimizer
 from .random import Generator, default_generator
+from .train.claims import claimed, parts
 from .train.door import Metric, at_the_door, check_arguments, named_metrics, probe
 from .train.fit import DivergenceError, FitState, run_epochs
+from .train.modes import in_mode
 from .train.numpy_engine import Batches, Metrics
 from .train.progress import notice
 
@@ -107,7 +110,7 @@ def fit_many(
                 snn.DataLoader(snn.TensorDataset(X, y), batch_size, shuffle), epochs, engine="numba")
 
     Args:
-        models: of one dtype, sizes as they like. optimizers: one for each.
+        models: of one dtype, sizes as they like, without a parameter in common. optimizers: one for each.
         X, y: the data, as `fit` takes them.
         batch_size: None for one full batch an epoch.
         shuffle, drop_last: as DataLoader.
@@ -123,9 +126,11 @@ def fit_many(
         stops within a second and returns what there is, with `interrupted` set.
     Raises:
         LoweringError: a network that the compiled engine cannot express.
-        TypeError, ValueError: as `fit`, before anything is trained.
+        TypeError, ValueError, RuntimeError: as `fit`, before anything is trained; networks that share a
+            parameter, or its memory.
     """
-    models, optimizers = list(models), list(optimizers)
+    models = as_list("fit_many", "models", models, "networks")
+    optimizers = as_list("fit_many", "optimizers", optimizers, "optimizers")
     if not models or len(models) != len(optimizers):
         raise ValueError(
             f"fit_many got {len(models)} models and {len(optimizers)} optimizers; give each model its own"
@@ -134,12 +139,13 @@ def fit_many(
         raise ValueError("fit_many got a model or an optimizer twice; give each model its own")
     for model, optimizer in zip(models, optimizers, strict=True):
         check_arguments(model, loss_fn, optimizer, epochs, "numba")
-    if seeds is None:
-        seeds = (default_generator.words64(len(models)) & np.uint64(SEED_MASK)).tolist()
-    if len(seeds) != len(models):
-        raise ValueError(f"fit_many got {len(seeds)} seeds for {len(models)} models; give each model one")
-    for seed in seeds:
-        Generator().manual_seed(seed)  # for its errors
+    _check_apart(models, optimizers)
+    if seeds is not None:
+        seeds = [as_seed("fit_many", f"seeds[{i}]", s) for i, s in enumerate(_each("seeds", seeds, models))]
+    columns = as_mapping("fit_many", "labels", labels or {}, "a dict {name: one value a network}")
+    columns = {name: _each(f"labels[{name!r}]", values, models) for name, values in columns.items()}
+    workers = _cores() if threads is None else positive_int("fit_many", "threads", threads)
+    tell = notice(as_flag("fit_many", "progress", progress))
     data = (X, y)
     if batch_size is not None:
         data = DataLoader(TensorDataset(X, y), batch_size, shuffle, drop_last=drop_last)  # type: ignore[assignment]
@@ -147,26 +153,62 @@ def fit_many(
     if len(dtypes) > 1:
         raise TypeError(f"fit_many got models of {' and '.join(map(str, dtypes))}; make them one dtype")
     (dtype,) = dtypes
-    batches = at_the_door(data, loss_fn, dtype, "data")
-    for model in models:
-        probe(model, loss_fn, batches)
-    named = named_metrics(metrics, loss_fn)
-    workers = _cores() if threads is None else positive_int("fit_many", "threads", threads)
+    pairs = list(zip(models, optimizers, strict=True))
+    with claimed(
+        "fit_many", (part for model, optimizer in pairs for part in parts(model, loss_fn, optimizer))
+    ):
+        batches = at_the_door(data, loss_fn, dtype, "data")
+        outputs = [probe(model, loss_fn, batches) for model in models]
+        named = named_metrics(metrics, loss_fn, [(batches, outputs[0])])
 
-    from .lowering import lower
-    from .train.numba_engine import source
+        from .lowering import lower
+        from .train.numba_engine import measured_in_call, source
 
-    for model, optimizer in zip(models, optimizers, strict=True):
-        lower(model, loss_fn, optimizer, *source(batches)[1:])
-    many = Many(models, optimizers, [History() for _ in models], list(seeds), [None] * len(models))
-    many.labels = dict(labels or {})
-    backend = active_backend()
-    with _progress(progress, len(models)) as show:
-        if backend is not None:
-            train_there(backend, many, (loss_fn, batches, named, epochs), show)
-        else:
-            train_here(many, loss_fn, batches, named, epochs, workers, show, notice(progress))
+        measured_in_call(named)
+        for model, optimizer in pairs:
+            lower(model, loss_fn, optimizer, *source(batches)[1:])
+        if seeds is None:
+            seeds = (default_generator.words64(len(models)) & np.uint64(SEED_MASK)).tolist()
+        many = Many(models, optimizers, [History() for _ in models], list(seeds), [None] * len(models))
+        many.labels = columns
+        backend = active_backend()
+        with _progress(progress, len(models)) as show:
+            if backend is not None:
+                train_there(backend, many, (loss_fn, batches, named, epochs), show)
+            else:
+                train_here(many, loss_fn, batches, named, epochs, workers, show, tell)
     return many
+
+
+def _each(name: str, values: Any, models: list[Module]) -> list[Any]:
+    """The argument `name` as a list, with one value for each network."""
+    found = as_list("fit_many", name, values, "one value for each model")
+    if len(found) != len(models):
+        raise ValueError(f"fit_many got {len(found)} {name} for {len(models)} models; give each model one")
+    return found
+
+
+def _check_apart(models: list[Module], optimizers: list[Optimizer]) -> None:
+    """Raise ValueError where two of the networks would move one parameter, or parameters of shared memory."""
+    owner: dict[Parameter, tuple[int, str]] = {}
+    for i, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
+        own = [(f"{path} of model {i}", p) for path, p in model.named_parameters()]
+        own += [(f"a parameter of optimizer {i}", p) for p in optimizer._parameters()]
+        for name, parameter in own:
+            first, theirs = owner.setdefault(parameter, (i, name))
+            if first != i:
+                raise ValueError(
+                    f"fit_many got {theirs} and {name}, which are the same Parameter; "
+                    "give each model, with its optimizer, its own"
+                )
+    shared = sharing([parameter.data for parameter in owner])
+    if shared is not None:
+        one, other = (list(owner.values())[i] for i in shared)
+        if one[0] != other[0]:
+            raise ValueError(
+                f"fit_many got {one[1]} and {other[1]}, whose data share memory; "
+                "give each model a copy, by p.data = p.data.copy()"
+            )
 
 
 def train_here(
@@ -184,13 +226,16 @@ def train_here(
     Args:
         show: called with the number of networks done. tell: with a line of text before a compilation.
     """
-    from .engine.orders import compile_now
+    from .engine.compiling import COMPILING
     from .engine.run import kernel
     from .train.numba_engine import NumbaEngine
 
     # Compiled by one thread, for all: two that compile one function get in each other's way.
     kernel(next(iter(many.models[0].parameters())).dtype, tell)
-    compile_now()
+    with COMPILING:
+        from .engine.orders import compile_now
+
+        compile_now()
     stop = threading.Event()
 
     def train(i: int) -> None:
@@ -200,18 +245,14 @@ def train_here(
         generator = Generator().manual_seed(many.seeds[i])
         state = FitState(model, loss_fn, optimizer, many.histories[i], epochs)
         state.history.engine, state.history.reason = "numba", "fit_many trains with the compiled engine"
-        was_training = model.training
-        model.train()
         try:
-            with np.errstate(all="ignore"):
+            with in_mode(model, training=True), np.errstate(all="ignore"):
                 runner = NumbaEngine(model, loss_fn, optimizer, batches, metrics, generator)
                 run_epochs(runner, state, None, metrics, (), lambda: _leave(stop))
         except DivergenceError as error:
             many.diverged[i] = error
         except _Stopped:
             pass
-        finally:
-            model.train(was_training)
 
     _in_threads(train, len(many.models), workers, stop, many, show)
 

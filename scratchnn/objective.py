@@ -54,14 +54,12 @@ class Objective(Loss):
         terms = np.asarray(self.base(prediction, y))
         loss = self.scale * F.row_mean(terms, row_weights)
         share = prediction.dtype.type(self.alpha / row_weights.sum())
-        self._saved, self._shape = (terms, row_weights, share), ()
+        self._remember((), terms, row_weights, share)
         return loss + share * self._penalty() if self.alpha else loss
 
     def backward(self, dloss: Any = 1) -> Array:
         """dL/dprediction for the last call; the weights get the penalty's gradient."""
-        if self._saved is None:
-            raise RuntimeError(f"{self!r} got backward before forward; call it on (prediction, target) first")
-        terms, row_weights, share = self._saved
+        (terms, row_weights, share), _ = self._recall()
         if self.alpha:
             for weight in self.weights:
                 weight.accumulate(F.half_square_vjp(dloss * share, weight.data))

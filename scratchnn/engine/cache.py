@@ -15,7 +15,6 @@ import pickle
 import platform
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,10 +28,11 @@ from numba.core.compiler import CompileResult
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
+from .compiling import COMPILING
+
 __all__ = ["DiskCache", "cache_folder", "compiled"]
 
 PACKAGE = Path(__file__).parent.parent
-COMPILING = threading.Lock()
 
 
 def source_hash(package: Path = PACKAGE) -> str:

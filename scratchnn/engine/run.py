@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..functional.vocabulary import Array
+from .compiling import COMPILING
 from .plan import Op, Plan
 
 __all__ = ["Diverged", "Run", "kernel"]
@@ -41,27 +42,31 @@ def kernel(dtype: np.dtype[Any], tell: Tell = silent) -> tuple[Any, float]:
     """
     if dtype in _KERNELS:
         return _KERNELS[dtype], 0.0
-    from numba import from_dtype, types
+    with COMPILING:
+        from numba import from_dtype, types
 
-    from .cache import compiled
-    from .steps import run_steps
+        from .cache import compiled
+        from .steps import run_steps
 
-    def read(kind: Any) -> Any:
-        return types.Array(kind, 1, "C", readonly=True)
+        def read(kind: Any) -> Any:
+            return types.Array(kind, 1, "C", readonly=True)
 
-    real, integer, double = from_dtype(dtype), types.int64, types.float64
-    signature = (
-        integer, integer, integer,
-        types.Array(integer, 2, "C"), types.Array(double, 2, "C"), types.Array(integer, 1, "C"),
-        types.Array(double, 1, "C"), types.Array(real, 1, "C"),
-        types.Array(real, 1, "C"), types.Array(real, 1, "C"), types.Array(real, 1, "C"),
-        types.Array(integer, 2, "C"), types.Array(double, 2, "C"),
-        types.Array(real, 1, "C"), read(real), read(real), read(integer), read(integer), read(double),
-        types.Array(real, 1, "C"), types.Array(double, 2, "C"), types.Array(real, 1, "C"),
-    )  # fmt: skip
-    _KERNELS[dtype], seconds = compiled(
-        run_steps, "run_steps", signature, lambda: tell(f"compiling the engine for {dtype}, once per machine")
-    )
+        real, integer, double = from_dtype(dtype), types.int64, types.float64
+        signature = (
+            integer, integer, integer,
+            types.Array(integer, 2, "C"), types.Array(double, 2, "C"), types.Array(integer, 1, "C"),
+            types.Array(double, 1, "C"), types.Array(real, 1, "C"),
+            types.Array(real, 1, "C"), types.Array(real, 1, "C"), types.Array(real, 1, "C"),
+            types.Array(integer, 2, "C"), types.Array(double, 2, "C"),
+            types.Array(real, 1, "C"), read(real), read(real), read(integer), read(integer), read(double),
+            types.Array(real, 1, "C"), types.Array(double, 2, "C"), types.Array(real, 1, "C"),
+        )  # fmt: skip
+        _KERNELS[dtype], seconds = compiled(
+            run_steps,
+            "run_steps",
+            signature,
+            lambda: tell(f"compiling the engine for {dtype}, once per machine"),
+        )
     return _KERNELS[dtype], seconds
 
 

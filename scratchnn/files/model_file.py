@@ -23,10 +23,10 @@ import numpy as np
 from ..checks import Array
 from ..layers import Module
 from .architecture import build, from_json, read, specs, to_json
-from .atomic import open_regular, write_atomically
+from .atomic import open_regular, regular_target, write_atomically
 from .errors import FileFormatError, needs, short
 
-__all__ = ["load", "save"]
+__all__ = ["check_save", "load", "save"]
 
 FORMAT = 1
 KEY = "scratchnn"
@@ -45,7 +45,8 @@ def save(model: Module | Mapping[str, Array], path: str | os.PathLike[str]) -> N
 
     The file holds the weights (float32 or float64), the architecture with every module's training flag,
     and the library's version. Hooks, gradients and attributes of your own are not in it. A module that
-    stands in several places comes back as one. The file appears whole or not at all: it is written
+    stands in several places comes back as one. Of a model that another thread trains meanwhile, each weight
+    is what it was at some moment of the saving. The file appears whole or not at all: it is written
     beside `path`, flushed to the disk and renamed.
 
     Args:
@@ -62,12 +63,25 @@ def save(model: Module | Mapping[str, Array], path: str | os.PathLike[str]) -> N
         state = {_name(name): _plain(name, value) for name, value in model.items()}
     else:
         header["architecture"] = to_json(read(model, "save", CURE))
-        state = {name: np.ascontiguousarray(value) for name, value in model.state_dict().items()}
+        state = _copied(model.state_dict())
     header["sha256"] = _digest(header, state)
     data = needs("save", "safetensors.numpy").save(state, {KEY: _text(header)})
     if int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise ValueError(f"save got a model whose description is over {MAX_HEADER} bytes; split the model")
     write_atomically(path, data)
+
+
+def check_save(model: Module, path: str | os.PathLike[str]) -> None:
+    """Raise what `save` of this model there would raise, as far as that can be known; write nothing."""
+    needs("save", "safetensors.numpy")
+    to_json(read(model, "save", CURE))
+    regular_target(path)
+
+
+def _copied(state: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays as they are now, each once: another thread may be training the model they belong to."""
+    copies = {id(value): np.array(value, order="C") for value in state.values()}
+    return {name: copies[id(value)] for name, value in state.items()}
 
 
 def _text(header: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -15,11 +16,21 @@ __all__ = ["Loss", "in_words", "like"]
 REDUCTIONS = ("mean", "sum", "none")
 
 
+class _LastCall(threading.local):
+    """The arguments and the result's shape of a loss's last call, of each thread its own."""
+
+    arguments: tuple[Any, ...] | None = None
+    shape: tuple[int, ...] = ()
+
+
 class Loss:
     """Base of all losses.
 
     A subclass names its pair of formulas, `_op` and `_op_vjp`, and writes `_door(prediction,
     target)`, which returns their arguments, checked, the prediction first.
+
+    Several threads may use one loss at once: `backward` is that of the last call in its own thread. A copy
+    and a pickle begin without a call.
 
     Args:
         reduction: "mean", "sum" or "none" (one loss a term).
@@ -34,8 +45,36 @@ class Loss:
             name = type(self).__name__
             raise ValueError(f'{name} got reduction={reduction!r}; it must be "mean", "sum" or "none"')
         self.reduction = reduction
-        self._saved: tuple[Any, ...] | None = None
-        self._shape: tuple[int, ...] = ()
+
+    @property
+    def _last(self) -> _LastCall:
+        # Made when it is first asked for, by one thread for all: a subclass need not call super().__init__().
+        found = vars(self).get("_last_call")
+        return found if found is not None else vars(self).setdefault("_last_call", _LastCall())
+
+    @property
+    def _saved(self) -> tuple[Any, ...] | None:
+        """The formula's arguments of this thread's last call; None before the first."""
+        return self._last.arguments
+
+    @_saved.setter
+    def _saved(self, arguments: tuple[Any, ...] | None) -> None:
+        self._last.arguments = arguments
+
+    def _remember(self, shape: tuple[int, ...], *saved: Any) -> None:
+        """Save what `backward` needs, and the shape of the loss."""
+        last = self._last
+        last.arguments, last.shape = saved, shape
+
+    def _recall(self) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+        """What `_remember` saved in this thread, and the shape of the loss."""
+        last = self._last
+        if last.arguments is None:
+            raise RuntimeError(f"{self!r} got backward before forward; call it on (prediction, target) first")
+        return last.arguments, last.shape
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_last_call"}
 
     def __call__(self, prediction: Any, target: Any) -> Any:
         """`forward(prediction, target)`."""
@@ -51,7 +90,7 @@ class Loss:
         """
         arguments = self._door(prediction, target)
         loss = self._op(*arguments)
-        self._saved, self._shape = arguments, np.shape(loss)
+        self._remember(np.shape(loss), *arguments)
         return loss
 
     def backward(self, dloss: Any = 1) -> Array:
@@ -60,20 +99,19 @@ class Loss:
         Args:
             dloss: dL/dloss, a number, or an array of the loss's shape.
         Raises:
-            RuntimeError: there was no call yet.
+            RuntimeError: there was no call yet in this thread.
             ValueError: dloss of another shape than the loss.
             TypeError: dloss of another dtype than the loss.
         """
-        if self._saved is None:
-            raise RuntimeError(f"{self!r} got backward before forward; call it on (prediction, target) first")
+        saved, shape = self._recall()
         dloss = dloss.item() if isinstance(dloss, np.generic) else dloss
-        dloss = as_array(repr(self), "dloss", dloss, self._saved[0].dtype)
-        if dloss.shape not in ((), self._shape):
+        dloss = as_array(repr(self), "dloss", dloss, saved[0].dtype)
+        if dloss.shape not in ((), shape):
             raise ValueError(
-                f"{self!r} got dloss of shape {dloss.shape} in backward; the loss had shape {self._shape}: "
+                f"{self!r} got dloss of shape {dloss.shape} in backward; the loss had shape {shape}: "
                 "pass a number or an array of that shape"
             )
-        return self._op_vjp(dloss, *self._saved)
+        return self._op_vjp(dloss, *saved)
 
     def convert_target(self, target: Any, dtype: Any) -> Array:
         """`target` as this loss wants it beside a prediction of `dtype`; what `fit` does at its door.

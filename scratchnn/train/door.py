@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from .. import functional as F
-from ..checks import Array, note_output, output_of, positive_int
+from ..checks import Array, as_choice, as_function, note_output, output_of, positive_int, shown
 from ..data import DataLoader, TensorDataset, is_made_of_arrays
 from ..layers import Module
-from ..losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss, NLLLoss
+from ..losses import Loss
 from ..optim import Optimizer
-from .numpy_engine import Batches, Metrics
+from .accuracy import Accuracy
+from .modes import in_mode
+from .numpy_engine import EVERY_EPOCH, Batches, Metrics
 
-__all__ = ["Metric", "at_the_door", "check_arguments", "named_metrics", "probe"]
+__all__ = [
+    "Metric",
+    "at_the_door",
+    "check_arguments",
+    "measures_of",
+    "named_metrics",
+    "probe",
+    "steps_of",
+]
 
 Metric: TypeAlias = "str | Callable[[Array, Array], float]"
+Outputs: TypeAlias = "tuple[int, ...] | None"
 
 ENGINES = ("auto", "numba", "numpy")
 # Rows looked at together when data are checked: bounds the memory a check takes.
@@ -37,15 +46,20 @@ def check_arguments(
             f"fit got {optimizer!r} as optimizer; it needs one such as SGD(model.parameters(), lr=0.1)"
         )
     positive_int("fit", "epochs", epochs, minimum=0)
-    if engine not in ENGINES:
-        raise ValueError(f"fit got engine={engine!r}; it must be one of {', '.join(ENGINES)}")
+    as_choice("fit", "engine", engine, ENGINES)
     if loss_fn.reduction == "none":
         raise ValueError(f"fit got {loss_fn!r}, which gives no single number; use reduction='mean' or 'sum'")
-    if not isinstance(callbacks, (list, tuple)) or not all(callable(callback) for callback in callbacks):
+    if not isinstance(callbacks, (list, tuple)):
         raise TypeError(
-            f"fit got callbacks={callbacks!r}; it needs a list of functions that take a FitState, "
+            f"fit got callbacks={shown(callbacks)}; it needs a list of functions that take a FitState, "
             "and a Recording may be among them"
         )
+    for i, callback in enumerate(callbacks):
+        as_function("fit", f"callbacks[{i}]", callback, "a function that takes a FitState")
+        if any(callback is other for other in callbacks[:i]) and hasattr(callback, "state_dict"):
+            raise ValueError(
+                f"fit got one {type(callback).__name__} twice as callback; it would see each epoch twice"
+            )
     own = {id(p) for p in model.parameters()}
     if not own:
         raise ValueError(f"fit got a {type(model).__name__} without parameters; there is nothing to train")
@@ -72,6 +86,8 @@ class _Converted:
 
 def at_the_door(data: Any, loss_fn: Loss, dtype: np.dtype[Any], name: str) -> Batches:
     """`data` as batches of the model's dtype, checked for NaN where it is at hand as a whole."""
+    if not isinstance(data, (np.ndarray, str)) and _length(data) == 0:
+        raise ValueError(f"fit got {name} without a single batch; {EVERY_EPOCH}")
     plain = type(data) is DataLoader and is_made_of_arrays(data.dataset)
     if plain and not isinstance(data.dataset, np.ndarray):
         # Rows picked out by a Subset are copied, once; whole arrays are taken as they are.
@@ -94,7 +110,7 @@ def at_the_door(data: Any, loss_fn: Loss, dtype: np.dtype[Any], name: str) -> Ba
     if not isinstance(data, Iterable) or isinstance(data, (Iterator, np.ndarray, str, dict)):
         raise TypeError(
             f"fit got {name} of type {type(data).__name__}; it needs a DataLoader, a pair (X, y), "
-            "or an iterable of (x, target) that can be gone through once an epoch"
+            "or an iterable of (x, target) that begins anew each time it is gone through, such as a list"
         )
     return _Converted(data, loss_fn, dtype, name)
 
@@ -132,21 +148,45 @@ def _check_finite(array: Array, what: str) -> None:
             raise ValueError(f"fit got {array[index]} in {what} at index {index}; remove or fill it")
 
 
-def probe(model: Module, loss_fn: Loss, batches: Batches) -> None:
-    """One row through the model and every target past the loss's own checks, before anything changes."""
+def at_hand(batches: Batches) -> Iterable[tuple[Array, Array]]:
+    """The (x, target) of data that are at hand as a whole; of others, which draw or read, nothing."""
     if isinstance(batches, DataLoader):
-        x, y = batches.dataset.tensors
-    elif isinstance(batches, list):
-        x, y = batches[0]
-    else:
-        return
-    was_training = model.training
-    model.eval()
+        return [batches.dataset.tensors]
+    if isinstance(batches, list):
+        return batches
+    if isinstance(batches, _Converted) and isinstance(batches.data, (list, tuple)):
+        return batches
+    return ()
+
+
+def steps_of(batches: Batches) -> int | None:
+    """Batches in an epoch, where that is known."""
+    return _length(batches.data if isinstance(batches, _Converted) else batches)
+
+
+def _length(data: Any) -> int | None:
     try:
+        return len(data)
+    except TypeError:
+        return None
+
+
+def probe(model: Module, loss_fn: Loss, batches: Batches) -> Outputs:
+    """One row through the model and every target past the loss's own checks, before anything changes.
+
+    Returns:
+        the shape of a row of the model's output; None where no data are at hand.
+    """
+    shape: Outputs = None
+    for x, y in at_hand(batches):
+        shape = _probe(model, loss_fn, x, y)
+    return shape
+
+
+def _probe(model: Module, loss_fn: Loss, x: Array, y: Array) -> tuple[int, ...]:
+    with in_mode(model, training=False):
         row = model.forward(x[:1])
         layer = output_of(row)
-    finally:
-        model.train(was_training)
     with np.errstate(all="ignore"):
         for start in range(0, len(y), CHECK_ROWS):
             part = y[start : start + CHECK_ROWS]
@@ -155,36 +195,61 @@ def probe(model: Module, loss_fn: Loss, batches: Batches) -> None:
             if layer:
                 note_output(predictions, layer)
             loss_fn(predictions, part)
+    return row.shape[1:]
 
 
-def named_metrics(metrics: Sequence[Metric], loss_fn: Loss) -> Metrics:
-    if isinstance(metrics, str) or callable(metrics):
-        raise TypeError(f"fit got metrics={metrics!r}; it needs a list, such as ['accuracy']")
+def named_metrics(metrics: Any, loss_fn: Loss, sources: Sequence[tuple[Batches, Outputs]] = ()) -> Metrics:
+    """The metrics by their names.
+
+    Args:
+        sources: data and validation, each with what `probe` returned.
+    Raises:
+        TypeError: no list, or something that is no metric. ValueError: two of one name; targets that do not
+            say what their accuracy is.
+    """
+    if not isinstance(metrics, (list, tuple)):
+        raise TypeError(f"fit got metrics={shown(metrics)}; it needs a list, such as ['accuracy']")
     named: Metrics = {}
-    for metric in metrics:
-        if metric == "accuracy":
-            named["accuracy"] = _Accuracy(loss_fn)
-        elif callable(metric):
-            named[getattr(metric, "__name__", type(metric).__name__)] = metric
-        else:
-            raise ValueError(f"fit got the metric {metric!r}; it needs 'accuracy' or a function")
+    for i, metric in enumerate(metrics):
+        wanted = "'accuracy' or a function (prediction, target) -> float"
+        if isinstance(metric, str) and metric != "accuracy":
+            raise ValueError(f"fit got metrics[{i}]={shown(metric)}; it needs {wanted}")
+        if not isinstance(metric, str):
+            as_function("fit", f"metrics[{i}]", metric, wanted)
+        name = "accuracy" if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__)
+        if name in named:
+            raise ValueError(
+                f"fit got two metrics named {name!r}; they would be one column of the history: "
+                "define functions with names of their own"
+            )
+        named[name] = _accuracy(loss_fn, sources) if isinstance(metric, str) else metric
     return named
 
 
-class _Accuracy:
-    """Share of decisions that are right, in the way that suits the loss."""
+def _accuracy(loss_fn: Loss, sources: Sequence[tuple[Batches, Outputs]]) -> Accuracy:
+    accuracy = Accuracy(loss_fn)
+    for batches, outputs in sources:
+        for _, target in at_hand(batches):
+            if outputs is not None:
+                accuracy.look(target, outputs)
+    at_hand_too = [outputs is not None for _, outputs in sources]
+    if at_hand_too and at_hand_too[0]:
+        accuracy.settle(complete=all(at_hand_too))
+    return accuracy
 
-    def __init__(self, loss_fn: Loss) -> None:
-        self.cut: float | None = 0.5
-        self.ignore_index: int | None = None
-        if isinstance(loss_fn, (CrossEntropyLoss, NLLLoss)):
-            self.cut = None
-            self.ignore_index = loss_fn.ignore_index
-        elif isinstance(loss_fn, BCEWithLogitsLoss):
-            self.cut = 0.0
 
-    def __call__(self, prediction: Array, target: Array) -> float:
-        right = F.hits(prediction, target, self.cut)
-        if self.ignore_index is not None and target.dtype.kind in "iu":
-            right = right[target != self.ignore_index]
-        return float(right.mean()) if right.size else math.nan
+def measures_of(named: Metrics, validated: bool) -> list[str]:
+    """The names of what a run measures in each epoch.
+
+    Raises:
+        ValueError: two would have one name.
+    """
+    measures = ["train_loss", *named]
+    if validated:
+        measures += ["val_loss", *(f"val_{name}" for name in named)]
+    for name in named:
+        if measures.count(name) > 1 or (validated and measures.count(f"val_{name}") > 1):
+            raise ValueError(
+                f"fit got a metric named {name!r}, as what it measures anyway; rename the function"
+            )
+    return measures

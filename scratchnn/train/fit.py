@@ -14,23 +14,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from ..data import DataLoader
+from ..checks import as_flag
 from ..history import History
 from ..layers import Module
 from ..losses import Loss
 from ..lr_scheduler import Schedule
 from ..optim import Optimizer
-from .door import Metric, at_the_door, check_arguments, named_metrics, probe
+from .claims import claimed, parts
+from .door import Metric, at_the_door, check_arguments, measures_of, named_metrics, probe, steps_of
+from .modes import in_mode
 from .numpy_engine import Batches, Block, Engine, Metrics, NumpyEngine, evaluate
 from .progress import notice, progress_bar
-from .regime import Regime, regime_of
+from .regime import Regime, listed, regime_of
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint, Keeper
@@ -73,6 +75,17 @@ class FitState:
     stop: bool = False
 
 
+@runtime_checkable
+class Watching(Protocol):
+    """A callback that looks at a run before it begins."""
+
+    def _check_run(self, state: FitState, measures: Collection[str]) -> None:
+        """Raise where it cannot serve the run, which will measure `measures`; change nothing."""
+
+    def _begin(self, state: FitState) -> None:
+        """Forget what it remembers of other runs."""
+
+
 def fit(
     model: Module,
     loss_fn: Loss,
@@ -93,7 +106,9 @@ def fit(
     """Train `model` for `epochs` epochs; every engine gives the same run.
 
     Args:
-        model: in training mode while it trains; afterwards in the mode it was in.
+        model: in training mode while it trains; afterwards every module in the mode it was in. Until the
+            end nobody else may train it, in a callback or another thread; the same goes for the optimizer,
+            and for schedules and callbacks that remember something.
         loss_fn: with reduction "mean" or "sum".
         optimizer: over the model's parameters.
         data: a DataLoader; or a pair (X, y), which is one full batch an epoch; or any iterable that
@@ -101,9 +116,11 @@ def fit(
             converted to the model's dtype here, once; class indices stay integers.
         epochs: passes over the data.
         validation: like `data`, evaluated after every epoch in evaluation mode.
-        metrics: "accuracy" (by 0.5 for probabilities, by 0 for BCEWithLogitsLoss, by the largest
-            score for NLLLoss and CrossEntropyLoss), measured during training on each batch before
-            its step; or functions (prediction, target) -> float, averaged over samples.
+        metrics: "accuracy", measured during training on each batch before its step; or functions
+            (prediction, target) -> float, averaged over samples. An accuracy decides by the largest score for
+            NLLLoss and CrossEntropyLoss, and wherever each target row marks one class of several (one-hot);
+            otherwise element by element, by 0.5 for probabilities and 0/1 targets, by 0 for BCEWithLogitsLoss
+            and -1/+1 targets. Where targets and loss do not say which, it is refused.
         engine: "numpy", "numba" (compiled; LoweringError where the model cannot be), or "auto".
         callbacks: functions called with a FitState after each epoch; their method `finish`, where they
             have one, at the end. Or a `Recording`, which keeps steps as the engine makes them.
@@ -121,46 +138,71 @@ def fit(
     Raises:
         DivergenceError: a loss (or, at the end, a parameter) that is not finite. Model and optimizer
             hold what they held when the last finite loss was computed.
-        TypeError, ValueError, IndexError: data that do not fit the model or the loss, a checkpoint that is
-            damaged or of another run; nothing is changed. OSError: no place for the first checkpoint.
+        TypeError, ValueError, IndexError: data that do not fit the model or the loss, a measure that is not
+            taken, a checkpoint that is damaged or of another run; nothing is changed. OSError: no place for
+            the first checkpoint, or for what a ModelCheckpoint will write.
+        RuntimeError: another run is training the model, or uses the optimizer, a schedule or a callback.
     Warns:
         RuntimeWarning: a later checkpoint could not be written (a full disk); the last one is still whole.
     """
     recording, others = _apart(callbacks)
     check_arguments(model, loss_fn, optimizer, epochs, engine, others)
-    dtype = next(iter(model.parameters())).dtype
-    batches = at_the_door(data, loss_fn, dtype, "data")
-    held_out = None if validation is None else at_the_door(validation, loss_fn, dtype, "validation")
-    probe(model, loss_fn, batches)
-    if held_out is not None:
-        probe(model, loss_fn, held_out)
-    named = named_metrics(metrics, loss_fn)
-    steps = epochs * len(batches) if isinstance(batches, (DataLoader, list)) else None
-    regime = regime_of(optimizer, scheduler, clip_grad_norm, clip_grad_value, steps)
-    state = FitState(model, loss_fn, optimizer, History(), int(epochs))
-    was_training = model.training
-    model.train()
-    try:
+    tell = notice(as_flag("fit", "progress", progress))
+    schedules = listed(scheduler)
+    with ExitStack() as stack:
+        alone = parts(model, loss_fn, optimizer, [*schedules, *callbacks])
+        stack.enter_context(claimed("fit", alone))
+        dtype = next(iter(model.parameters())).dtype
+        batches = at_the_door(data, loss_fn, dtype, "data")
+        held_out = None if validation is None else at_the_door(validation, loss_fn, dtype, "validation")
+        sources = [(batches, probe(model, loss_fn, batches))]
+        if held_out is not None:
+            sources.append((held_out, probe(model, loss_fn, held_out)))
+        named = named_metrics(metrics, loss_fn, sources)
+        measures = measures_of(named, held_out is not None)
+        steps = steps_of(batches)
+        regime = regime_of(
+            optimizer, schedules, clip_grad_norm, clip_grad_value, measures, steps and epochs * steps
+        )
+        state = FitState(model, loss_fn, optimizer, History(), int(epochs))
+        for callback in others:
+            if isinstance(callback, Watching):
+                callback._check_run(state, measures)
+        stack.enter_context(in_mode(model, training=True))
         runner, state.history.engine, state.history.reason = _choose_engine(
-            engine, model, loss_fn, optimizer, batches, named, notice(progress), regime
+            engine, model, loss_fn, optimizer, batches, named, tell, regime
         )
         keeper = None
-        if checkpoint is not None:
-            from ..checkpoint import Checkpoint, Keeper
+        with _as_they_were(others):
+            for callback in others:
+                if isinstance(callback, Watching):
+                    callback._begin(state)
+            if checkpoint is not None:
+                from ..checkpoint import Checkpoint, Keeper
 
-            where = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-            keeper = Keeper(where, state, regime, others, batches, held_out)
-            keeper.begin()
-        with ExitStack() as stack:
+                where = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+                keeper = Keeper(where, state, regime, others, batches, held_out)
+                keeper.begin()
             if recording is not None:
                 made_by = recording._begin(state, regime, batches, held_out, named)
                 runner.recorder = stack.enter_context(made_by)
-            show = stack.enter_context(progress_bar(progress, state))
-            stack.enter_context(np.errstate(all="ignore"))
-            run_epochs(runner, state, held_out, named, others, show, regime, keeper)
-    finally:
-        model.train(was_training)
+        show = stack.enter_context(progress_bar(progress, state))
+        stack.enter_context(np.errstate(all="ignore"))
+        run_epochs(runner, state, held_out, named, others, show, regime, keeper)
     return state.history
+
+
+@contextmanager
+def _as_they_were(callbacks: Sequence[Any]) -> Iterator[None]:
+    """Where the block is refused, callbacks that begin a run remember what they did before."""
+    before = [(c, dict(vars(c))) for c in callbacks if isinstance(c, Watching)]
+    try:
+        yield
+    except BaseException:
+        for callback, remembered in before:
+            vars(callback).clear()
+            vars(callback).update(remembered)
+        raise
 
 
 def _apart(callbacks: Any) -> tuple[Recording | None, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..checks import Array
 from ..data import DataLoader, TensorDataset
+from ..engine.compiling import COMPILING
 from ..engine.plan import LoweringError, Rule
 from ..engine.record import GRADIENT, STATE, VALUE, Record
 from ..engine.run import Diverged, NoProbability, Run, Tell, silent
@@ -16,11 +18,11 @@ from ..losses import Loss
 from ..lowering import lower, read_groups, read_numbers
 from ..optim import Optimizer
 from ..random import Generator, default_generator, rand
-from .door import _Accuracy
+from .accuracy import Accuracy
 from .numpy_engine import Batches, Block, Metrics, Middle, NumpyEngine, Recorder
 from .regime import Regime
 
-__all__ = ["LoweringError", "NumbaEngine", "source"]
+__all__ = ["LoweringError", "NumbaEngine", "measured_in_call", "source"]
 
 CALL_SECONDS = 0.25  # one compiled call: what Ctrl-C waits for at most
 BLOCK_SECONDS = 0.5  # one `run`: how often progress is shown
@@ -61,11 +63,11 @@ class NumbaEngine:
     ) -> None:
         self.optimizer, self.generator, self.regime = optimizer, generator, regime or Regime()
         self.loader, X, y = source(batches)
-        for name, metric in metrics.items():
-            if not isinstance(metric, _Accuracy):
-                raise LoweringError(f"the metric {name}, a function of its own")
+        accuracies = measured_in_call(metrics)
         self.names = list(metrics)
         lowered = lower(model, loss_fn, optimizer, X, y)
+        for accuracy in accuracies:
+            lowered.plan.loss = replace(lowered.plan.loss, cut=accuracy.cut)
         self.parameters = lowered.parameters
         lowered.plan.max_norm, lowered.plan.max_value = self.regime.max_norm, self.regime.max_value
         rows, batch, ordered = len(X), len(X), False
@@ -77,9 +79,10 @@ class NumbaEngine:
         self.engine = Run(lowered.plan, X, y, batch, rows, ordered, bool(metrics), tell)
         self.compile_seconds = self.engine.compile_seconds
         if ordered:
-            from ..engine.orders import compile_now
+            with COMPILING:
+                from ..engine.orders import compile_now
 
-            self.compile_seconds += compile_now()
+                self.compile_seconds += compile_now()
         if self.engine.draws and self.loader is not None and self.loader.generator is generator:
             raise LoweringError("a DataLoader and a Dropout that draw from one generator in turns")
         self.recorder: Recorder | None = None
@@ -336,6 +339,16 @@ def _keep(entries: dict[str, Any], name: str, value: Array) -> None:
         entries[name][...] = value
     else:
         entries[name] = value.copy()
+
+
+def measured_in_call(metrics: Metrics) -> list[Accuracy]:
+    """The metrics, all of which the compiled call can measure. Raises LoweringError for others."""
+    found = []
+    for name, metric in metrics.items():
+        if not isinstance(metric, Accuracy):
+            raise LoweringError(f"the metric {name}, a function of its own")
+        found.append(metric)
+    return found
 
 
 def source(batches: Batches) -> tuple[DataLoader | None, Array, Array]:

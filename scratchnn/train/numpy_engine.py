@@ -14,10 +14,12 @@ from ..layers import Module
 from ..losses import Loss
 from ..optim import Optimizer
 from ..random import default_generator
+from .modes import in_mode
 from .regime import Regime
 
 __all__ = ["Batches", "Block", "Engine", "Metrics", "Middle", "NumpyEngine", "Recorder", "evaluate"]
 
+EVERY_EPOCH = "it needs rows in every epoch, from an iterable that begins anew each time"
 Batches: TypeAlias = "Iterable[tuple[Array, Array]]"
 Metrics: TypeAlias = "dict[str, Callable[[Array, Array], float]]"
 
@@ -171,7 +173,7 @@ class NumpyEngine:
                 recorder.after_step()
             self.regime.after_batch()
         if diverged is None and not losses:
-            raise ValueError("fit got data without a single batch")
+            raise ValueError(f"fit got data without a single batch; {EVERY_EPOCH}")
         if diverged is not None:
             self.undo()
         weights = np.asarray(samples)
@@ -213,18 +215,16 @@ def evaluate(
     metrics: Metrics,
 ) -> tuple[float, dict[str, float]]:
     """Loss and metrics over `batches` in evaluation mode: means over samples (a sum for "sum")."""
-    was_training = model.training
-    model.eval()
     losses, samples = [], []
     measured: dict[str, list[float]] = {name: [] for name in metrics}
-    try:
+    with in_mode(model, training=False):
         for x, target in batches:
             prediction = model(x)
             losses.append(float(loss_fn(prediction, target)))
             samples.append(len(x))
             for name, metric in metrics.items():
                 measured[name].append(float(metric(prediction, target)))
-    finally:
-        model.train(was_training)
+    if not losses:
+        raise ValueError(f"fit got validation without a single batch; {EVERY_EPOCH}")
     total = math.fsum(losses) if loss_fn.reduction == "sum" else float(np.average(losses, weights=samples))
     return total, {name: float(np.average(values, weights=samples)) for name, values in measured.items()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..history import History
 from ..lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau, Schedule
 from ..optim import Optimizer
 
-__all__ = ["Regime", "measured", "regime_of"]
+__all__ = ["Regime", "check_measured", "measured", "regime_of"]
 
 
 @dataclass
@@ -67,36 +68,54 @@ def measured(history: History, name: str | None, owner: str) -> float:
     if history.val_loss:
         values["val_loss"] = history.val_loss
     name = name or ("val_loss" if history.val_loss else "train_loss")
-    if not values.get(name):
-        raise ValueError(
-            f"{owner} monitors {name!r}, which this run does not measure; it has {', '.join(sorted(values))}"
-        )
+    check_measured(name, [known for known, found in values.items() if found], owner)
     return values[name][-1]
+
+
+def check_measured(name: str | None, measures: Collection[str], owner: str) -> None:
+    """Raise ValueError where a run with these measures has none of that name."""
+    if name is None or name in measures:
+        return
+    near = difflib.get_close_matches(name, measures, n=1)
+    cure = f"did you mean {near[0]!r}? " if near else ""
+    if name.startswith("val_") and not any(known.startswith("val_") for known in measures):
+        cure = "pass validation=(X, y) to fit; "
+    known = ", ".join(sorted(measures))
+    raise ValueError(f"{owner} monitors {name!r}, which this run does not measure; {cure}it has {known}")
+
+
+def listed(scheduler: Any) -> list[Any]:
+    """`fit`'s argument `scheduler` as a list."""
+    if scheduler is None:
+        return []
+    return list(scheduler) if isinstance(scheduler, (list, tuple)) else [scheduler]
 
 
 def regime_of(
     optimizer: Optimizer,
-    scheduler: Schedule | Sequence[Schedule] | None,
+    schedules: Sequence[Any],
     clip_grad_norm: float | None,
     clip_grad_value: float | None,
+    measures: Collection[str],
     steps: int | None,
 ) -> Regime:
     """The regime that `fit` was asked for.
 
     Args:
-        steps: that the run will make, where it is known.
+        measures: what the run will measure. steps: that the run will make, where it is known.
     Raises:
-        TypeError, ValueError: no schedule, one of another optimizer, one too short, a bound below 0.
+        TypeError, ValueError: no schedule, one of another optimizer, one given twice, one too short, one that
+            monitors what is not measured, a bound below 0.
     """
-    given: Any = scheduler
-    listed = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
     regime = Regime(max_norm=_bound("norm", clip_grad_norm), max_value=_bound("value", clip_grad_value))
-    for one in listed:
+    for one in schedules:
         if not isinstance(one, (LRScheduler, ReduceLROnPlateau)):
             raise TypeError(
                 f"fit got {one!r} as scheduler; it needs one such as StepLR(optimizer, 10), or a list of them"
             )
         name = type(one).__name__
+        if sum(one is other for other in schedules) > 1:
+            raise ValueError(f"fit got one {name} twice as scheduler; it would go two steps at once")
         if one.optimizer is not optimizer:
             raise ValueError(f"fit got a {name} of another optimizer; make it from the one that fit gets")
         if one.every not in ("batch", "epoch") or (
@@ -114,6 +133,8 @@ def regime_of(
                 )
         else:
             regime.by_epoch.append(one)
+            if isinstance(one, ReduceLROnPlateau):
+                check_measured(one.monitor, measures, name)
     return regime
 
 
