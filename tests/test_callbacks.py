@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +172,116 @@ def test_state_goes_on_where_it_was(kind: Any, monkeypatch: pytest.MonkeyPatch) 
     if "best_state" in kept:
         assert kept.pop("best_state")["0.bias"] == expected.pop("best_state")["0.bias"] == 5
     assert kept == expected
+
+
+# ---- one object, several runs --------------------------------------------------------------------
+
+
+def stopping_of(seed: int, engine: str, stopping: snn.EarlyStopping) -> tuple[Any, snn.History]:
+    model, history, _ = train(engine, 60, stopping, seed=seed)
+    return [p.data.copy() for p in model.parameters()], history
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_each_run_begins_fresh(engine: str) -> None:
+    shared = snn.EarlyStopping(patience=4)
+    for seed in (0, 1, 2):
+        own = snn.EarlyStopping(patience=4)
+        expected, history = stopping_of(seed, engine, own)
+        got, again = stopping_of(seed, engine, shared)
+        assert again.val_loss == history.val_loss
+        assert {**vars(own), "_run": 0, "best_state": 0} == {**vars(shared), "_run": 0, "best_state": 0}
+        for a, b in zip(expected, got, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_of_no_epochs_puts_no_other_runs_weights_back() -> None:
+    stopping = snn.EarlyStopping()
+    stopping_of(0, "numpy", stopping)
+    snn.manual_seed(5)
+    model = snn.Sequential(snn.Linear(4, 20), snn.Tanh(), snn.Linear(20, 1))
+    before = copy.deepcopy(model.state_dict())
+    optimizer = snn.SGD(model.parameters(), lr=0.1)
+    X = np.zeros((4, 4), np.float32)
+    snn.fit(model, snn.MSELoss(), optimizer, (X, X[:, :1]), 0, callbacks=[stopping], progress=False)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    assert (stopping.best_epoch, stopping.best, stopping.best_state) == (0, math.inf, None)
+
+
+def test_inside_a_callback_of_ones_own_too() -> None:
+    """Nobody tells it there that a run begins; the run's history does."""
+
+    class Wrapped:
+        def __init__(self) -> None:
+            self.stopping = snn.EarlyStopping(patience=4)
+
+        def __call__(self, state: FitState) -> None:
+            self.stopping(state)
+
+    wrapped = Wrapped()
+    for seed in (0, 1):
+        own = snn.EarlyStopping(patience=4)
+        stopping_of(seed, "numpy", own)
+        train("numpy", 60, wrapped, seed=seed)
+        assert (wrapped.stopping.best_epoch, wrapped.stopping.best) == (own.best_epoch, own.best)
+
+
+def test_a_model_checkpoint_writes_in_each_run(tmp_path: Path) -> None:
+    best = snn.ModelCheckpoint(tmp_path / "best.safetensors")
+    train("numpy", 12, best)
+    first = best.best
+    (tmp_path / "best.safetensors").unlink()
+    _, history, _ = train("numpy", 2, best)
+    assert (tmp_path / "best.safetensors").exists()
+    assert best.best == min(history.val_loss) > first
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
+def test_a_copy_of_a_used_one_begins_fresh(again: Any) -> None:
+    stopping = snn.EarlyStopping(patience=4)
+    stopping_of(0, "numpy", stopping)
+    twin, own = again(stopping), snn.EarlyStopping(patience=4)
+    _, history = stopping_of(1, "numpy", own)
+    assert stopping_of(1, "numpy", twin)[1].val_loss == history.val_loss
+    assert twin.best_epoch == own.best_epoch
+
+
+def test_what_was_loaded_goes_on_once() -> None:
+    values = [3.0, 1.0, 2.0, 2.0]
+    used = snn.EarlyStopping(patience=3)
+    show(used, values)
+    loaded = snn.EarlyStopping(patience=3)
+    loaded.load_state_dict(used.state_dict())
+    assert show(loaded, [2.0, 2.0]).stop  # two bad epochs before, and one now
+    assert not show(loaded, [2.0, 2.0]).stop
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "word"),
+    [
+        ({"best": "low"}, TypeError, "best='low'"),
+        ({"best_epoch": -1}, ValueError, "best_epoch"),
+        ({"bad_epochs": 1.5}, TypeError, "bad_epochs"),
+        ({"stopped_epoch": None}, TypeError, "stopped_epoch"),
+        ({"best_state": [1.0]}, TypeError, "best_state"),
+        (None, ValueError, "state_dict without best"),
+    ],
+)
+def test_a_state_that_is_none_loads_nothing(change: Any, error: type, word: str) -> None:
+    stopping = snn.EarlyStopping()
+    show(stopping, [3.0, 1.0])
+    kept = stopping.state_dict() | change if change else {}
+    before = {name: value for name, value in vars(stopping).items() if name != "best_state"}
+    with pytest.raises(error, match=f"EarlyStopping got .*{word}"):
+        stopping.load_state_dict(kept)
+    assert before.items() <= vars(stopping).items()
+
+
+def test_a_path_is_found_again_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    best = snn.ModelCheckpoint("best.safetensors")
+    (tmp_path / "elsewhere").mkdir()
+    train("numpy", 2, lambda state: os.chdir(tmp_path / "elsewhere"), best)
+    assert best.best_path == str(tmp_path / "best.safetensors")
+    assert (tmp_path / "best.safetensors").exists()

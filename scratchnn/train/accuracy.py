@@ -157,7 +157,8 @@ class Accuracy:
             raise self._refusal("targets of 0 and 1, which do not say whether 0 or 0.5 decides")
         if seen.zero_one and (seen.zeros or all_seen):
             return 0.5
-        found = "ones only" if seen.other is None else f"targets such as {seen.other:g}"
+        found = "-1, 0 and 1" if not seen.zero_one else "ones only"
+        found = f"the targets {found}" if seen.other is None else f"targets such as {seen.other:g}"
         raise self._refusal(
             f"{found}; it needs classes: 0 and 1, -1 and +1, or rows that mark one of several"
         )

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from ..checks import Array
+from ..checks import Array, shown
 from ..layers import Module
 from ..losses import Loss
 from ..optim import Optimizer
@@ -164,7 +164,7 @@ class NumpyEngine:
                 diverged = len(losses) - 1
                 break
             for name, metric in self.metrics.items():
-                measured[name].append(float(metric(prediction, target)))
+                measured[name].append(number_of(name, metric(prediction, target)))
             self.last_good = _Held(self.optimizer)
             self.model.backward(self.loss_fn.backward())
             self.regime.clip(self.optimizer)
@@ -208,6 +208,16 @@ class _Held:
         self.optimizer.state.update(self.state)
 
 
+def number_of(name: str, value: Any) -> float:
+    """What a metric has returned, as a float."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"fit got {shown(value)} from the metric {name}; it needs one number, the mean over the rows"
+        ) from None
+
+
 def evaluate(
     model: Module,
     loss_fn: Loss,
@@ -223,7 +233,7 @@ def evaluate(
             losses.append(float(loss_fn(prediction, target)))
             samples.append(len(x))
             for name, metric in metrics.items():
-                measured[name].append(float(metric(prediction, target)))
+                measured[name].append(number_of(name, metric(prediction, target)))
     if not losses:
         raise ValueError(f"fit got validation without a single batch; {EVERY_EPOCH}")
     total = math.fsum(losses) if loss_fn.reduction == "sum" else float(np.average(losses, weights=samples))
