@@ -81,7 +81,9 @@ class _Converted:
                 x, target = batch
             except (TypeError, ValueError) as error:
                 raise TypeError(f"fit needs {self.name} that gives pairs (x, target)") from error
-            yield _as_input(x, self.dtype, self.name), self.loss_fn.convert_target(target, self.dtype)
+            y = self.loss_fn.convert_target(target, self.dtype)
+            _check_finite(y, f"the targets of {self.name}")
+            yield _as_input(x, self.dtype, self.name), y
 
 
 def at_the_door(data: Any, loss_fn: Loss, dtype: np.dtype[Any], name: str) -> Batches:
@@ -139,7 +141,7 @@ def _as_input(x: Any, dtype: np.dtype[Any], name: str) -> Array:
 
 
 def _check_finite(array: Array, what: str) -> None:
-    for start in range(0, len(array), CHECK_ROWS):
+    for start in range(0, len(array) if array.ndim else 0, CHECK_ROWS):
         rows = array[start : start + CHECK_ROWS]
         if not np.isfinite(rows).all():
             where = np.argwhere(~np.isfinite(rows))[0]
