@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import functional as F
-from .checks import Array, as_number
+from .checks import Array, as_flag, as_list, as_number
 from .layers import Parameter
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
@@ -35,10 +35,10 @@ def clip_grad_norm_(
     Source: torch.nn.utils.clip_grad_norm_.
     """
     found = _with_gradient("clip_grad_norm_", parameters)
-    _check_bound("clip_grad_norm_", "max_norm", max_norm)
-    order = math.inf if norm_type == "inf" else as_number("clip_grad_norm_", "norm_type", norm_type)
-    if not order >= 0:
-        raise ValueError(f"clip_grad_norm_ got norm_type={norm_type}; it needs a number from 0 to infinity")
+    as_number("clip_grad_norm_", "max_norm", max_norm, least=0)
+    error_if_nonfinite = as_flag("clip_grad_norm_", "error_if_nonfinite", error_if_nonfinite)
+    is_inf = isinstance(norm_type, str) and norm_type == "inf"
+    order = as_number("clip_grad_norm_", "norm_type", math.inf if is_inf else norm_type, least=0)
     if len({p.data.dtype for p in found}) > 1:
         raise TypeError("clip_grad_norm_ got gradients of more than one dtype; clip them apart")
     with np.errstate(all="ignore"):
@@ -63,7 +63,7 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
     Source: torch.nn.utils.clip_grad_value_.
     """
     found = _with_gradient("clip_grad_value_", parameters)
-    _check_bound("clip_grad_value_", "clip_value", clip_value)
+    as_number("clip_grad_value_", "clip_value", clip_value, least=0)
     for parameter in found:
         gradient = _gradient(parameter)
         gradient[...] = F.clip_value(gradient, gradient.dtype.type(clip_value))
@@ -71,7 +71,9 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
 
 def _with_gradient(owner: str, parameters: Parameter | Iterable[Parameter]) -> list[Parameter]:
     """A list of those that have a gradient, which may be written to."""
-    listed = [parameters] if isinstance(parameters, Parameter) else list(parameters)
+    if isinstance(parameters, Parameter):
+        parameters = [parameters]
+    listed = as_list(owner, "parameters", parameters, "parameters: model.parameters()")
     for parameter in listed:
         if not isinstance(parameter, Parameter):
             raise TypeError(
@@ -87,8 +89,3 @@ def _with_gradient(owner: str, parameters: Parameter | Iterable[Parameter]) -> l
 def _gradient(parameter: Parameter) -> Array:
     assert parameter.grad is not None
     return parameter.grad
-
-
-def _check_bound(owner: str, name: str, value: float) -> None:
-    if not as_number(owner, name, value) >= 0:
-        raise ValueError(f"{owner} got {name}={value}; it needs a number of 0 or more")

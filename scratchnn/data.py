@@ -12,12 +12,12 @@ import itertools
 import math
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .checks import Array, as_number, positive_int
+from .checks import Array, any_array, as_flag, as_list, as_number, positive_int, shown
 from .random import Generator, default_generator, permutation_from_words, permutation_words, randperm, resolve
 
 __all__ = ["DataLoader", "Subset", "TensorDataset", "is_made_of_arrays", "random_split"]
@@ -45,6 +45,7 @@ class TensorDataset:
         return len(self.tensors[0])
 
     def __getitem__(self, index: Any) -> tuple[Array, ...]:
+        index = _index("TensorDataset", index, len(self))
         return tuple(tensor[index] for tensor in self.tensors)
 
 
@@ -56,20 +57,18 @@ class Subset:
     """
 
     def __init__(self, dataset: Any, indices: Any) -> None:
-        self.dataset = dataset
-        self.indices = np.asarray(indices)
+        self.dataset = _check_dataset("Subset", dataset)
+        self.indices = any_array("Subset", "indices", indices, "iu")
         if self.indices.size == 0:
             self.indices = self.indices.astype(np.int64)
-        if self.indices.ndim != 1 or self.indices.dtype.kind not in "iu":
-            raise TypeError(
-                f"Subset got indices {self.indices.dtype} {self.indices.shape}; it needs a list of ints"
-            )
+        if self.indices.ndim != 1:
+            raise TypeError(f"Subset got indices of shape {self.indices.shape}; it needs a list of ints")
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, index: Any) -> Any:
-        chosen = self.indices[index]
+        chosen = self.indices[_index("Subset", index, len(self))]
         return self.dataset[int(chosen)] if chosen.ndim == 0 else rows_of(self.dataset, chosen)
 
 
@@ -161,16 +160,14 @@ class DataLoader:
         drop_last: bool = False,
         generator: Generator | None = None,
     ) -> None:
-        if isinstance(dataset, (list, tuple)) or not (
-            hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-        ):
+        if isinstance(dataset, (list, tuple, str, bytes)):
             raise TypeError(
                 f"DataLoader got a {type(dataset).__name__} as dataset; wrap arrays as TensorDataset(x, y)"
             )
-        self.dataset = dataset
+        self.dataset = _check_dataset("DataLoader", dataset)
         self.batch_size = positive_int("DataLoader", "batch_size", batch_size)
-        self.shuffle = _flag("shuffle", shuffle)
-        self.drop_last = _flag("drop_last", drop_last)
+        self.shuffle = as_flag("DataLoader", "shuffle", shuffle)
+        self.drop_last = as_flag("DataLoader", "drop_last", drop_last)
         resolve("DataLoader", generator)
         self.generator = generator
         if self.shuffle and len(dataset) == 0:
@@ -236,14 +233,44 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Generator | 
     Raises:
         ValueError: other sums, a negative length. TypeError: lengths that are neither.
     """
-    rows = len(dataset)
-    lengths = list(lengths) if isinstance(lengths, Iterable) else [lengths]
+    rows = len(_check_dataset("random_split", dataset))
+    if isinstance(lengths, (int, float)):
+        lengths = [lengths]
+    lengths = as_list("random_split", "lengths", lengths, "ints")
     for position, length in enumerate(lengths):
         as_number("random_split", f"lengths[{position}]", length)
     counts = _fraction_counts(rows, lengths) if _are_fractions(lengths) else _counts(rows, lengths)
     indices = randperm(rows, generator=resolve("random_split", generator))
     ends = itertools.accumulate(counts)
     return [Subset(dataset, indices[end - count : end]) for end, count in zip(ends, counts, strict=True)]
+
+
+def _check_dataset(owner: str, dataset: Any) -> Any:
+    """`dataset`, which has a length and gives a row for an index."""
+    if isinstance(dataset, np.ndarray) and dataset.ndim:
+        any_array(owner, "dataset", dataset)
+    elif (
+        isinstance(dataset, (type, np.ndarray))
+        or any(hasattr(dataset, name) for name in ("iloc", "toarray"))  # tables, sparse matrices
+        or not all(hasattr(dataset, name) for name in ("__getitem__", "__len__"))
+    ):
+        got = type(dataset).__name__
+        raise TypeError(f"{owner} got a {got} as dataset; it needs rows: wrap arrays as TensorDataset(x, y)")
+    return dataset
+
+
+def _index(owner: str, index: Any, rows: int) -> Any:
+    """`index` as what takes rows from arrays: an int, a slice, an array of ints or of truth values."""
+    if isinstance(index, slice) or (type(index) is np.ndarray and index.dtype.kind == "i"):
+        return index
+    array = any_array(owner, "index", index, "biu")
+    if array.dtype.kind == "b" and array.shape != (rows,):
+        raise IndexError(
+            f"{owner} of {rows} rows got index as {array.shape} truth values; it needs one a row"
+        )
+    if array.dtype.kind != "b" and array.size and not -rows <= array.min() <= array.max() < rows:
+        raise IndexError(f"{owner} of {rows} rows got index={shown(index)}")
+    return array if array.size else array.astype(np.int64)
 
 
 def _are_fractions(lengths: Sequence[float]) -> bool:
@@ -281,17 +308,9 @@ def _counts(rows: int, lengths: Sequence[float]) -> list[int]:
 
 
 def _column(position: int, tensor: Any) -> Array:
-    array = np.asarray(tensor)
-    if array.dtype.kind not in "biufc":
-        raise TypeError(f"TensorDataset got {array.dtype} as array {position}; it needs numbers")
+    array = any_array("TensorDataset", f"tensors[{position}]", tensor)
     if array.ndim == 0:
-        raise ValueError(f"TensorDataset got a single number as array {position}; it needs rows, axis 0")
+        raise ValueError(f"TensorDataset got a single number as tensors[{position}]; it needs rows, axis 0")
     if not hasattr(tensor, "__array__") and array.dtype == np.float64:
         return array.astype(np.float32)
     return array
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"DataLoader got {name}={value!r}; it needs True or False")
-    return bool(value)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from . import random
-from .checks import Array
+from .checks import REAL_DTYPES, Array, as_choice, as_number, shown
 from .random import Generator
 
 __all__ = [
@@ -34,12 +34,15 @@ __all__ = [
 
 T = TypeVar("T")  # an ndarray, or a Parameter: anything that holds one as `.data`
 
-SELU_GAIN = 3.0 / 4  # found by experiment: pytorch pull request 50664
-LINEAR_GAINS = {
-    "linear",
-    "sigmoid",
-    *(f"conv{transpose}{n}d" for transpose in ("", "_transpose") for n in (1, 2, 3)),
+GAINS = {
+    "linear": 1.0,
+    **{f"conv{transpose}{n}d": 1.0 for transpose in ("", "_transpose") for n in (1, 2, 3)},
+    "sigmoid": 1.0,
+    "tanh": 5.0 / 3,
+    "relu": math.sqrt(2.0),
+    "selu": 3.0 / 4,  # found by experiment: pytorch pull request 50664
 }
+NONLINEARITIES = (*GAINS, "leaky_relu")
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -49,53 +52,41 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     leaky_relu: sqrt(2 / (1 + slope**2)) with the slope `param`, 0.01 if None.
 
     Raises:
-        ValueError: another name. TypeError: a slope that is no number.
+        ValueError: another name. TypeError: a slope that is not a number.
     """
-    if nonlinearity in LINEAR_GAINS:
-        return 1.0
-    if nonlinearity == "tanh":
-        return 5.0 / 3
-    if nonlinearity == "relu":
-        return math.sqrt(2.0)
-    if nonlinearity == "leaky_relu":
-        slope = 0.01 if param is None else param
-        if isinstance(slope, bool) or not isinstance(slope, (int, float)):
-            raise TypeError(f"calculate_gain got negative_slope {slope!r}; it needs a number")
+    name = as_choice("calculate_gain", "nonlinearity", nonlinearity, NONLINEARITIES)
+    slope = 0.01 if param is None else as_number("calculate_gain", "param", param)
+    if name == "leaky_relu":
         return math.sqrt(2.0 / (1 + slope**2))
-    if nonlinearity == "selu":
-        return SELU_GAIN
-    raise ValueError(
-        f"calculate_gain got nonlinearity {nonlinearity!r}; "
-        "it knows linear, conv1d and so on, sigmoid, tanh, relu, leaky_relu, selu"
-    )
+    return GAINS[name]
 
 
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> T:
     """Fill with uniform numbers in [a, b)."""
-    random.uniform_(_array("uniform_", tensor), a, b, generator=generator)
+    low, high = as_number("uniform_", "a", a), as_number("uniform_", "b", b)
+    random.uniform_(_floats("uniform_", tensor), low, high, generator=generator)
     return tensor
 
 
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> T:
     """Fill with normal numbers."""
-    random.normal_(_array("normal_", tensor), mean, std, generator=generator)
+    random.normal_(_floats("normal_", tensor), mean, std, generator=generator)
     return tensor
 
 
 def constant_(tensor: T, val: float) -> T:
     """Fill with `val`."""
-    _array("constant_", tensor)[...] = val
-    return tensor
+    return _fill("constant_", tensor, as_number("constant_", "val", val))
 
 
 def ones_(tensor: T) -> T:
     """Fill with 1."""
-    return constant_(tensor, 1.0)
+    return _fill("ones_", tensor, 1.0)
 
 
 def zeros_(tensor: T) -> T:
     """Fill with 0."""
-    return constant_(tensor, 0.0)
+    return _fill("zeros_", tensor, 0.0)
 
 
 def eye_(tensor: T) -> T:
@@ -109,15 +100,13 @@ def eye_(tensor: T) -> T:
 
 def xavier_uniform_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
     """Uniform in (-a, a), a = sqrt(3) * gain * sqrt(2 / (fan_in + fan_out)). Glorot and Bengio 2010."""
-    fan_in, fan_out = _fans("xavier_uniform_", tensor)
-    bound = math.sqrt(3.0) * (gain * math.sqrt(2.0 / float(fan_in + fan_out)))
+    bound = math.sqrt(3.0) * _xavier_std("xavier_uniform_", tensor, gain)
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
     """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)). Glorot and Bengio 2010."""
-    fan_in, fan_out = _fans("xavier_normal_", tensor)
-    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / float(fan_in + fan_out)), generator)
+    return normal_(tensor, 0.0, _xavier_std("xavier_normal_", tensor, gain), generator)
 
 
 def kaiming_uniform_(
@@ -157,36 +146,59 @@ def linear_default_(weight: Any, bias: Any = None, generator: Generator | None =
         weight: (M, D). bias: (M,), or None, which draws nothing.
     Source: torch/nn/modules/linear.py, `reset_parameters`.
     """
+    fan_in, _ = _fans("linear_default_", weight, "weight")
+    if bias is not None:
+        _floats("linear_default_", bias, "bias")
     kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
     if bias is not None:
-        fan_in, _ = _fans("linear_default_", weight)
         bound = 1 / math.sqrt(fan_in) if fan_in > 0 else 0.0
         uniform_(bias, -bound, bound, generator)
 
 
+def _fill(owner: str, tensor: T, value: float) -> T:
+    _array(owner, tensor)[...] = value
+    return tensor
+
+
+def _xavier_std(owner: str, tensor: Any, gain: float) -> float:
+    gain = as_number(owner, "gain", gain, least=0, finite=True)
+    return gain * math.sqrt(2.0 / float(sum(_fans(owner, tensor))))
+
+
 def _kaiming_std(owner: str, tensor: Any, a: float, mode: str, nonlinearity: str) -> float:
     fans = dict(zip(("fan_in", "fan_out"), _fans(owner, tensor), strict=True))
-    if not isinstance(mode, str) or mode.lower() not in fans:
-        raise ValueError(f"{owner} got mode {mode!r}; it knows fan_in and fan_out")
-    fan = fans[mode.lower()]
-    gain = calculate_gain(nonlinearity, a)
+    fan = fans[as_choice(owner, "mode", mode.lower() if isinstance(mode, str) else mode, tuple(fans))]
+    as_number(owner, "a", a, finite=True)
+    gain = calculate_gain(as_choice(owner, "nonlinearity", nonlinearity, NONLINEARITIES), a)
     return gain / math.sqrt(fan) if fan else 0.0  # nothing to fill
 
 
-def _fans(owner: str, tensor: Any) -> tuple[int, int]:
+def _fans(owner: str, tensor: Any, name: str = "tensor") -> tuple[int, int]:
     """(fan_in, fan_out): how many numbers a unit reads, and how many read an input."""
-    shape = _array(owner, tensor).shape
+    shape = _floats(owner, tensor, name).shape
     if len(shape) < 2:
-        raise ValueError(f"{owner} got shape {shape}; fan in and fan out need two axes at least: (out, in)")
+        raise ValueError(
+            f"{owner} got {name} of shape {shape}; fan in and fan out need two axes at least: (out, in)"
+        )
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
 
 
-def _array(owner: str, tensor: Any) -> Array:
+def _floats(owner: str, tensor: Any, name: str = "tensor") -> Array:
+    """The array to fill with random numbers."""
+    array = _array(owner, tensor, name)
+    if array.dtype not in REAL_DTYPES:
+        raise TypeError(f"{owner} got {name} of dtype {array.dtype}; it fills float32 or float64")
+    return array
+
+
+def _array(owner: str, tensor: Any, name: str = "tensor") -> Array:
     """The array to fill: `tensor` itself, or the `.data` of a Parameter."""
     array = tensor if isinstance(tensor, np.ndarray) else getattr(tensor, "data", None)
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{owner} got {type(tensor).__name__}; it fills a Parameter or an array")
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{owner} got {name}={shown(tensor)}; it fills a Parameter or an array")
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"{owner} got {name} of dtype {array.dtype}; it fills arrays of numbers")
     if not array.flags.writeable:
-        raise ValueError(f"{owner} got a read-only array; pass a copy of it")
+        raise ValueError(f"{owner} got a read-only array as {name}; pass a copy of it")
     return array

@@ -9,14 +9,24 @@ Source: torch 2.13, `aten/src/ATen/core/{MT19937RNGEngine,DistributionsHelper}.h
 from __future__ import annotations
 
 import math
-import operator
 import secrets
 from collections.abc import Sequence
 from typing import Any, SupportsIndex
 
 import numpy as np
 
-from .checks import REAL_DTYPES, Array, as_dtype, as_int, as_seed
+from .checks import (
+    REAL_DTYPES,
+    Array,
+    as_dtype,
+    as_int,
+    as_kind,
+    as_number,
+    as_seed,
+    as_shape,
+    positive_int,
+    shown,
+)
 from .fma import multiply_add
 from .normal import BLOCK, box_muller_blocks, box_muller_pair
 
@@ -102,6 +112,7 @@ class Generator:
 
     def words(self, n: int) -> Array:
         """(n,) uint64: the next `n` raw 32-bit words of the stream."""
+        n = positive_int("Generator.words", "n", n, minimum=0)
         if n:
             self._unused = False
         self.drawn += n
@@ -109,6 +120,7 @@ class Generator:
 
     def skip(self, n: int) -> None:
         """Draw `n` words for nobody."""
+        n = positive_int("Generator.skip", "n", n, minimum=0)
         if n:
             self._unused = False
         self.drawn += n
@@ -116,7 +128,7 @@ class Generator:
 
     def words64(self, n: int) -> Array:
         """(n,) uint64: the next `n` 64-bit draws, two words each, the high half first."""
-        pairs = self.words(2 * n)
+        pairs = self.words(2 * positive_int("Generator.words64", "n", n, minimum=0))
         return (pairs[0::2] << np.uint64(32)) | pairs[1::2]
 
     def get_state(self) -> Array:
@@ -138,7 +150,10 @@ class Generator:
             TypeError: not a uint8 array. ValueError: not (5056,), or not a Mersenne Twister's state.
         """
         if not isinstance(new_state, np.ndarray) or new_state.dtype != np.uint8:
-            raise TypeError("Generator.set_state needs the uint8 array that get_state returned")
+            raise TypeError(
+                f"Generator.set_state got new_state={shown(new_state)}; "
+                "it needs the uint8 array that get_state returned"
+            )
         if new_state.shape != (STATE.itemsize,):
             raise ValueError(
                 f"Generator.set_state got shape {new_state.shape}; get_state returns ({STATE.itemsize},)"
@@ -213,9 +228,7 @@ def randint(
     low, stop = (as_int("randint", name, bound) for name, bound in zip(("low", "high"), bounds, strict=True))
     if not low < stop:
         raise ValueError(f"randint got low={low} and high={stop}; high must be above low")
-    if low < -(2**63) or stop >= 2**63:
-        raise ValueError(f"randint got low={low} and high={stop}; both must be int64")
-    shape = _shape("randint", (size,))
+    shape = as_shape("randint", "size", size)
     draws = _integers(resolve("randint", generator), math.prod(shape), stop - low)
     return (draws + np.uint64(low % 2**64)).view(np.int64).reshape(shape)
 
@@ -259,9 +272,8 @@ def bernoulli(p: float, size: Any, *, generator: Generator | None = None) -> Arr
     Raises:
         ValueError: p is outside [0, 1].
     """
-    if not 0 <= p <= 1:
-        raise ValueError(f"bernoulli got p={p}; a probability lies within [0, 1]")
-    shape = _shape("bernoulli", (size,))
+    p = as_number("bernoulli", "p", p, least=0, most=1)
+    shape = as_shape("bernoulli", "size", size)
     unit = _unit(resolve("bernoulli", generator), math.prod(shape), np.dtype(np.float64))
     return (unit < p).reshape(shape)
 
@@ -279,6 +291,7 @@ def uniform_(
     """
     generator = resolve("uniform_", generator)
     dtype = _writable("uniform_", array)
+    low, high = as_number("uniform_", "low", low), as_number("uniform_", "high", high)
     with np.errstate(over="ignore"):
         start, stop = dtype.type(low), dtype.type(high)
         span = stop - start
@@ -313,8 +326,8 @@ def normal_(
     """
     generator = resolve("normal_", generator)
     dtype = _writable("normal_", array)
-    if not (math.isfinite(mean) and math.isfinite(std) and std >= 0):
-        raise ValueError(f"normal_ got mean={mean} and std={std}; both must be finite and std at least 0")
+    mean = as_number("normal_", "mean", mean, finite=True)
+    std = as_number("normal_", "std", std, least=0, finite=True)
     if array.size < BLOCK or not array.flags.c_contiguous:
         values = np.array([generator.next_normal() for _ in range(array.size)], dtype=np.float64)
         _fill(array, multiply_add(values, np.float64(std), np.float64(mean)).astype(dtype))
@@ -332,10 +345,7 @@ def normal_(
 def random_(array: Array, *, generator: Generator | None = None) -> Array:
     """Fill an int32 array (one word an element) or int64 (two) with integers in [0, maximum], in place."""
     generator = resolve("random_", generator)
-    if array.dtype not in (np.int32, np.int64):
-        raise TypeError(f"random_ got an array of dtype {array.dtype}; it fills int32 or int64")
-    if not array.flags.writeable:
-        raise ValueError("random_ got a read-only array; pass a copy of it")
+    _writable("random_", array, (np.dtype(np.int32), np.dtype(np.int64)))
     draws = generator.words(array.size) if array.dtype == np.int32 else generator.words64(array.size)
     _fill(array, (draws & np.uint64(np.iinfo(array.dtype).max)).astype(array.dtype))
     return array
@@ -358,36 +368,18 @@ def resolve(owner: str, generator: Generator | None) -> Generator:
     """`generator`, or the default one for None; a TypeError for anything else, torch's included."""
     if generator is None:
         return default_generator
-    if not isinstance(generator, Generator):
-        raise TypeError(
-            f"{owner} got generator of type {type(generator).__name__}; pass a scratchnn Generator, or None"
-        )
-    return generator
-
-
-def _shape(owner: str, size: tuple[Any, ...]) -> tuple[int, ...]:
-    """`rand(2, 3)` and `rand((2, 3))` alike."""
-    if len(size) == 1 and not hasattr(size[0], "__index__"):
-        size = tuple(size[0])
-    try:
-        shape = tuple(operator.index(length) for length in size)
-    except TypeError:
-        raise TypeError(f"{owner} got size {size}; it needs ints, or one tuple of ints") from None
-    if any(length < 0 for length in shape):
-        raise ValueError(f"{owner} got size {shape}; no length may be negative")
-    return shape
+    return as_kind(owner, "generator", generator, Generator, "a scratchnn Generator, or None")
 
 
 def _empty(owner: str, size: tuple[Any, ...], dtype: Any) -> Array:
     kind = as_dtype(owner, dtype, REAL_DTYPES)
-    return np.empty(_shape(owner, size), kind)
+    return np.empty(as_shape(owner, "size", size[0] if len(size) == 1 else size), kind)
 
 
-def _writable(owner: str, array: Array) -> np.dtype[Any]:
+def _writable(owner: str, array: Array, dtypes: tuple[np.dtype[Any], ...] = REAL_DTYPES) -> np.dtype[Any]:
     """The array's dtype, once it is known that the array can be filled; nothing is drawn otherwise."""
-    if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
-        found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise TypeError(f"{owner} got {found}; it fills a float32 or float64 array")
+    if not isinstance(array, np.ndarray) or array.dtype not in dtypes:
+        raise TypeError(f"{owner} got array={shown(array)}; it fills {dtypes[0]} or {dtypes[1]} arrays")
     if not array.flags.writeable:
         raise ValueError(f"{owner} got a read-only array; pass a copy of it")
     return array.dtype

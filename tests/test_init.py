@@ -138,10 +138,10 @@ def test_gain(nonlinearity: Any) -> None:
 @pytest.mark.parametrize(
     ("error", "message", "call"),
     [
-        (ValueError, "knows linear", lambda: init.calculate_gain("gelu")),
+        (ValueError, "must be one of 'linear'", lambda: init.calculate_gain("gelu")),
         (TypeError, "needs a number", lambda: init.calculate_gain("leaky_relu", True)),
         (TypeError, "needs a number", lambda: init.calculate_gain("leaky_relu", "0.1")),  # type: ignore[arg-type]
-        (ValueError, "fan_in and fan_out", lambda: init.kaiming_uniform_(np.empty((2, 2)), mode="fan")),
+        (ValueError, "did you mean 'fan_in'", lambda: init.kaiming_uniform_(np.empty((2, 2)), mode="fan")),
         (ValueError, "two axes", lambda: init.kaiming_normal_(np.empty(2))),
         (ValueError, "two axes", lambda: init.xavier_uniform_(np.empty(2))),
         (ValueError, "two axes", lambda: init.eye_(np.empty((2, 2, 2)))),

@@ -309,7 +309,7 @@ def test_load_state_dict_not_strict_takes_what_fits() -> None:
     model.load_state_dict({"0.weight": np.ones((3, 2)), "other": np.ones(2)}, strict=False)
     assert_array_equal(model[0].weight.data, np.ones((3, 2)))
     assert_array_equal(model[0].bias.data, bias)
-    with pytest.raises(TypeError, match="of dtype <U1; it needs real"):
+    with pytest.raises(TypeError, match="of dtype <U1; it needs numbers"):
         model.load_state_dict({"0.weight": np.array([["a"]])}, strict=False)
     with pytest.raises(ValueError, match=r"got 0.bias as a list whose rows differ in length"):
         model.load_state_dict({"0.bias": [[1.0], [1.0, 2.0]]}, strict=False)
@@ -438,8 +438,8 @@ def test_backward_before_forward_and_with_the_wrong_shape() -> None:
         (lambda: snn.Linear(0, 3), ValueError, "in_features=0; it must be at least 1"),
         (lambda: snn.Linear(3, 2.5), TypeError, "out_features=2.5; it needs an int"),
         (lambda: snn.Linear(3, 2, dtype="int8"), TypeError, "use float32"),
-        (lambda: snn.Dropout(1.5), ValueError, "between 0 and 1"),
-        (lambda: snn.Dropout(float("nan")), ValueError, "between 0 and 1"),
+        (lambda: snn.Dropout(1.5), ValueError, r"within \[0, 1\]"),
+        (lambda: snn.Dropout(float("nan")), ValueError, r"within \[0, 1\]"),
         (lambda: snn.LeakyReLU("a"), TypeError, "it needs a number"),
         (lambda: snn.Sequential(snn.ReLU), TypeError, "needs scratchnn modules"),
         (lambda: snn.Sequential({"a.b": snn.ReLU()}), KeyError, "cannot name"),
@@ -452,7 +452,7 @@ def test_backward_before_forward_and_with_the_wrong_shape() -> None:
         (lambda: snn.MLP(2, [0], 1), ValueError, r"hidden\[0\]=0; it must be at least 1"),
         (lambda: snn.MLP(2, 3, 1, None), ValueError, "activation=None; it must be one of"),
         (lambda: snn.MLP(2, 3, 1, ["relu"]), ValueError, "or a function that makes a module"),
-        (lambda: snn.MLP(2, 3, 1, lambda: 3), TypeError, "MLP got 3 as module 1"),
+        (lambda: snn.MLP(2, 3, 1, lambda: 3), TypeError, "MLP got activation=.*, which made 3"),
         (lambda: snn.ModuleList([snn.ReLU()])[1], IndexError, "ModuleList of 1 modules has no index 1"),
         (lambda: snn.ReLU().register_forward_hook(3), TypeError, r"ReLU\(\) got 3 as forward hook"),
         (lambda: snn.Parameter([1.0]).accumulate(np.ones(2)), ValueError, "gradient of shape"),

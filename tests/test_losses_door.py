@@ -106,7 +106,7 @@ def test_dloss_is_checked(kind: type[Loss]) -> None:
 @pytest.mark.parametrize("kind", PAIRED + CLASSED)
 def test_reduction_is_checked(kind: type[Loss]) -> None:
     for wrong in ("average", None, "MEAN", ""):
-        with pytest.raises(ValueError, match=rf'{kind.__name__} got reduction=.*"mean", "sum" or "none"'):
+        with pytest.raises(ValueError, match=rf"{kind.__name__} got reduction=.*'mean', 'sum', 'none'"):
             kind(reduction=wrong)
 
 
@@ -209,13 +209,14 @@ def test_class_index_shapes(kind: type[Loss]) -> None:
 
 @classed
 def test_class_index_dtypes(kind: type[Loss]) -> None:
-    for dtype in (np.float64, bool, object):
+    for dtype in (np.float64, bool):
         with pytest.raises(
             TypeError, match=r"class indices must be integers: pass target.astype\(np.int64\)"
         ):
             kind()(np.zeros((2, 3)), np.array([0, 1], dtype))
-    with pytest.raises(TypeError, match="class indices must be integers"):
-        kind()(np.zeros((2, 3)), ["a", "b"])
+    for target in (["a", "b"], np.array([0, 1], object)):
+        with pytest.raises(TypeError, match=r"got target of .*; it needs numbers"):
+            kind()(np.zeros((2, 3)), target)
 
 
 def test_class_probabilities_are_checked() -> None:

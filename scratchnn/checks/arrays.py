@@ -77,7 +77,7 @@ def any_array(owner: str, name: str, value: Any, kinds: str = "biufc") -> Array:
     array = value if type(value) is np.ndarray else _unmasked(owner, name, value)
     _check_numeric(owner, name, value, array)
     if array.dtype.kind not in kinds and array.size:
-        needs = "ints" if kinds == "iu" else "real numbers"
+        needs = "ints" if "f" not in kinds else "real numbers"
         raise TypeError(f"{owner} got {name} of dtype {array.dtype}; it needs {needs}")
     return array
 
@@ -108,7 +108,7 @@ def _check_numeric(owner: str, name: str, value: Any, array: Array) -> None:
     elif hasattr(value, "to_numpy"):  # a table of pandas, or one of its columns
         cure = f"fill or drop what is missing, and pass {name}.to_numpy(np.float32)"
     elif array.dtype.kind == "O" and hasattr(value, "__array__"):
-        cure = f"pass {name}.astype(np.float32), once every element is a number"
+        cure = f"convert it by {name}.astype(...), once every element is a number"
     elif hasattr(value, "__next__"):
         cure = f"pass list({name})"
     kind = f"type {type(value).__name__} holding" if type(value) is not np.ndarray else "dtype"

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from .things import shown
+from .things import as_list, shown
 
-__all__ = ["as_flag", "as_int", "as_number", "as_seed", "positive_int"]
+__all__ = ["as_flag", "as_int", "as_number", "as_seed", "as_shape", "positive_int"]
 
 INT64 = (-(2**63), 2**63 - 1)
 SEEDS = (-(2**63), 2**64 - 1)  # torch's
+MOST_AXES = 64  # NumPy's
+MOST_ELEMENTS = 2**48  # a petabyte of float32
 
 
 def as_flag(owner: str, name: str, value: Any) -> bool:
@@ -75,9 +77,26 @@ def as_number(
     if not inside:
         bounds = {"at least": least, "above": above, "at most": most, "below": below}
         needs = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+        if len(needs) == 2:
+            left, low = ("[", least) if least is not None else ("(", above)
+            high, right = (most, "]") if most is not None else (below, ")")
+            needs = [f"within {left}{low:g}, {high:g}{right}"]
         needs += ["finite"] if finite else []
         raise ValueError(f"{owner} got {name}={shown(value)}; it must be {' and '.join(needs)}")
     return number
+
+
+def as_shape(owner: str, name: str, value: Any) -> tuple[int, ...]:
+    """`value`, an int or a sequence of ints, as the shape of an array."""
+    lengths = [value] if isinstance(value, (int, np.integer)) else as_list(owner, name, value, "ints")
+    if not all(isinstance(n, (int, np.integer)) and not isinstance(n, (bool, np.bool_)) for n in lengths):
+        raise TypeError(f"{owner} got {name}={shown(value)}; it needs ints, or one tuple of ints")
+    shape = tuple(map(int, lengths))
+    if any(length < 0 for length in shape):
+        raise ValueError(f"{owner} got {name}={shown(shape)}; no length may be negative")
+    if len(shape) > MOST_AXES or math.prod(shape) > MOST_ELEMENTS:
+        raise ValueError(f"{owner} got {name}={shown(shape)}; no memory holds an array of that shape")
+    return shape
 
 
 def as_seed(owner: str, name: str, value: Any) -> int:

@@ -7,11 +7,13 @@ import itertools
 import os
 import reprlib
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["as_choice", "as_function", "as_list", "as_mapping", "as_path", "shown"]
+__all__ = ["as_choice", "as_function", "as_kind", "as_list", "as_mapping", "as_path", "shown"]
+
+Kind = TypeVar("Kind")
 
 LONGEST = 10**6  # elements of a list; an iterator that gives more may never end
 
@@ -24,6 +26,14 @@ def shown(value: Any) -> str:
     if isinstance(value, np.ndarray) and value.ndim:
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     return " ".join(_brief.repr(value).split())
+
+
+def as_kind(owner: str, name: str, value: Any, kind: type[Kind], what: str) -> Kind:
+    """`value`, which is an object of the class `kind`; `what` describes it for the error."""
+    if not isinstance(value, kind):
+        got = f"the class {value.__name__}" if isinstance(value, type) else shown(value)
+        raise TypeError(f"{owner} got {name}={got}; it needs {what}")
+    return value
 
 
 def as_path(owner: str, name: str, value: Any) -> str:
@@ -50,9 +60,9 @@ def as_choice(owner: str, name: str, value: Any, choices: Collection[str]) -> st
     if isinstance(value, str) and value in choices:
         return str(value)
     near = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
-    cure = f"did you mean {near[0]!r}? " if near else ""
+    cure = f"; did you mean {near[0]!r}?" if near else ""
     known = ", ".join(map(repr, choices))
-    raise ValueError(f"{owner} got {name}={shown(value)}; {cure}it must be one of {known}")
+    raise ValueError(f"{owner} got {name}={shown(value)}; it must be one of {known}{cure}")
 
 
 def as_list(owner: str, name: str, value: Any, what: str) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..checks import Array, as_array, as_int, as_number, note_output
+from ..checks import Array, as_array, as_dtype, as_int, as_number, as_shape, note_output
 from ..random import bernoulli
 from .module import Module
 
@@ -185,9 +185,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        self.p = as_number("Dropout", "p", p)
-        if not 0 <= self.p <= 1:
-            raise ValueError(f"Dropout got p={p}; a probability lies between 0 and 1")
+        self.p = as_number("Dropout", "p", p, least=0, most=1)
 
     def forward(self, x: Any) -> Array:
         """Any shape -> the same."""
@@ -202,6 +200,7 @@ class Dropout(Module):
 
     def draw_factor(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
         """The next mask of this shape as factors, 0 or 1 / (1 - p); None where nothing is dropped."""
+        shape, dtype = as_shape("draw_factor", "shape", shape), as_dtype("draw_factor", dtype)
         if self.p == 0:
             return None
         if self.p == 1:

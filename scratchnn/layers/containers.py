@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self, overload
 
 import numpy as np
 
-from ..checks import Array, as_array, positive_int
+from ..checks import Array, as_array, as_choice, as_int, as_list, positive_int, shown
 from .activations import Identity, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .linear import Linear
 from .module import Module
@@ -27,7 +26,7 @@ class _Chain(Module):
         return [name for name, value in vars(self).items() if isinstance(value, Module)]
 
     def _position(self, index: int) -> int:
-        position = operator.index(index)
+        position = as_int(type(self).__name__, "index", index)
         if not -len(self) <= position < len(self):
             raise IndexError(f"{type(self).__name__} of {len(self)} modules has no index {position}")
         return position % len(self)
@@ -113,12 +112,14 @@ class ModuleList(_Chain):
     """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
-        for module in modules:
-            self.append(module)
+        self.extend(modules)
 
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add modules at the end; returns self."""
-        for module in modules:
+        listed = as_list(type(self).__name__, "modules", modules, "modules")
+        for position, module in enumerate(listed, len(self)):
+            _check_module(type(self).__name__, str(position), module)
+        for module in listed:
             self.append(module)
         return self
 
@@ -135,7 +136,7 @@ class ModuleList(_Chain):
 def _check_module(owner: str, name: str, module: Any) -> None:
     if not isinstance(module, Module):
         raise TypeError(
-            f"{owner} got {module!r} as module {name}; it needs scratchnn modules: "
+            f"{owner} got {shown(module)} as module {name}; it needs scratchnn modules: "
             "Linear(2, 10), ReLU(), or a subclass of Module"
         )
 
@@ -176,7 +177,7 @@ class MLP(Sequential):
         *,
         dtype: Any = np.float32,
     ) -> None:
-        widths = list(hidden) if isinstance(hidden, Iterable) else [hidden]
+        widths = as_list("MLP", "hidden", hidden, "ints") if isinstance(hidden, Iterable) else [hidden]
         widths = [positive_int("MLP", f"hidden[{i}]", width) for i, width in enumerate(widths)]
         modules: list[Module] = []
         for width in widths:
@@ -189,11 +190,14 @@ class MLP(Sequential):
 
 
 def _activation(name: str, value: str | Callable[[], Module]) -> Module:
-    if callable(value):
-        return value()
-    if not isinstance(value, str) or value not in _ACTIVATIONS:
+    if isinstance(value, str):
+        return _ACTIVATIONS[as_choice("MLP", name, value, _ACTIVATIONS)]()
+    if isinstance(value, Module) or not callable(value):
         raise ValueError(
-            f"MLP got {name}={value!r}; it must be one of {', '.join(_ACTIVATIONS)}, "
+            f"MLP got {name}={shown(value)}; it must be one of {', '.join(_ACTIVATIONS)}, "
             "or a function that makes a module"
         )
-    return _ACTIVATIONS[value]()
+    made = value()
+    if not isinstance(made, Module):
+        raise TypeError(f"MLP got {name}={shown(value)}, which made {shown(made)}; it must make a module")
+    return made

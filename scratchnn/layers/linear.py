@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from .. import init
-from ..checks import Array, as_array, as_dtype, positive_int
+from ..checks import Array, as_array, as_dtype, as_flag, positive_int
 from .module import Module, Parameter
 
 __all__ = ["Linear"]
@@ -33,8 +33,9 @@ class Linear(Module):
         self.in_features = positive_int("Linear", "in_features", in_features)
         self.out_features = positive_int("Linear", "out_features", out_features)
         kind = as_dtype("Linear", dtype)
+        with_bias = as_flag("Linear", "bias", bias)
         self.weight = Parameter(np.empty((out_features, in_features), kind))
-        self.register_parameter("bias", Parameter(np.empty(out_features, kind)) if bias else None)
+        self.register_parameter("bias", Parameter(np.empty(out_features, kind)) if with_bias else None)
         init.linear_default_(self.weight, self.bias)
 
     def forward(self, x: Any) -> Array:

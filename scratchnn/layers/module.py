@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, NoReturn, Self, TypeAlias
 
 import numpy as np
 
-from ..checks import Array, as_array, as_dtype
+from ..checks import Array, any_array, as_array, as_dtype, as_flag, shown
 
 __all__ = ["IncompatibleKeys", "Module", "Parameter"]
 
@@ -72,9 +72,10 @@ class Parameter:
         Raises:
             ValueError: `gradient` has another shape than `data`.
         """
-        if gradient.shape != self.shape:
+        if getattr(gradient, "shape", None) != self.shape:
+            got = f"a gradient of shape {gradient.shape}" if hasattr(gradient, "shape") else shown(gradient)
             raise ValueError(
-                f"a parameter of shape {self.shape} got a gradient of shape {gradient.shape}; "
+                f"a parameter of shape {self.shape} got {got} as gradient; "
                 "they must be the same: check the backward that made it"
             )
         self.grad = gradient if self.grad is None else self.grad + gradient
@@ -294,7 +295,8 @@ class Module:
             TypeError: an entry that is not numeric. ValueError: a list that makes no array.
         """
         if not isinstance(state_dict, Mapping):
-            raise TypeError(f"load_state_dict got {type(state_dict).__name__}; it needs a dict of arrays")
+            raise TypeError(f"load_state_dict got state_dict={shown(state_dict)}; it needs a dict of arrays")
+        strict = as_flag("load_state_dict", "strict", strict)
         own = OrderedDict(self._all_named_parameters())
         missing = [path for path in own if path not in state_dict]
         unexpected = [str(path) for path in state_dict if path not in own]
@@ -308,14 +310,7 @@ class Module:
         for path, parameter in own.items():
             if path not in state_dict:
                 continue
-            try:
-                value = np.asarray(state_dict[path])
-            except ValueError as error:
-                raise ValueError(
-                    f"load_state_dict got {path} as a list whose rows differ in length; it needs an array"
-                ) from error
-            if value.dtype.kind not in "biuf":
-                raise TypeError(f"load_state_dict got {path} of dtype {value.dtype}; it needs real numbers")
+            value = any_array("load_state_dict", path, state_dict[path], "biuf")
             if value.shape != parameter.shape:
                 problems.append(f"{path} has shape {value.shape}, the model needs {parameter.shape}")
                 continue
@@ -333,7 +328,7 @@ class Module:
     def train(self, mode: bool = True) -> Self:
         """Training mode (dropout drops) for this module and all below it; returns self."""
         if not isinstance(mode, bool):
-            raise ValueError(f"train got mode={mode!r}; it must be True or False")
+            raise ValueError(f"train got mode={shown(mode)}; it must be True or False")
         for module in self.modules():
             module.training = mode
         return self

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checks import Array, as_array, output_of
+from ..checks import Array, any_array, as_array, as_choice, as_dtype, output_of
 
 __all__ = ["Loss", "in_words", "like"]
 
@@ -41,10 +41,7 @@ class Loss:
     _warned = False
 
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in REDUCTIONS:
-            name = type(self).__name__
-            raise ValueError(f'{name} got reduction={reduction!r}; it must be "mean", "sum" or "none"')
-        self.reduction = reduction
+        self.reduction = as_choice(type(self).__name__, "reduction", reduction, REDUCTIONS)
 
     @property
     def _last(self) -> _LastCall:
@@ -119,10 +116,8 @@ class Loss:
         Raises:
             TypeError: a target that is not numeric.
         """
-        array = self._target(target)
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"{self!r} got a target of dtype {array.dtype}; it needs numbers")
-        return array.astype(self._target_dtype(array, np.dtype(dtype)), copy=False)
+        array = any_array(repr(self), "target", target, "biuf")
+        return array.astype(self._target_dtype(array, as_dtype(repr(self), dtype)), copy=False)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -143,12 +138,7 @@ class Loss:
 
     def _target(self, value: Any) -> Array:
         """`value` as an array of whatever dtype it has."""
-        try:
-            return np.asarray(value)
-        except ValueError as error:
-            raise ValueError(
-                f"{self!r} got target as a list whose rows differ in length; make them equal"
-            ) from error
+        return any_array(repr(self), "target", value)
 
     def _pair(self, prediction: Any, target: Any) -> tuple[Array, Array]:
         """Prediction and target of one shape and dtype."""
@@ -176,6 +166,12 @@ class Loss:
     def _advice(self, layer: str | None, prediction: Array, target: Array) -> str | None:
         """What is odd about this prediction, the output of such a layer if known, and the cure."""
         return None
+
+    def _given(self, name: str, value: Any) -> Any:
+        """`value` as it is, once it is known to be None or numbers; its shape and dtype wait for a call."""
+        if value is not None:
+            any_array(type(self).__name__, name, value)
+        return value
 
     def _factor(self, name: str, value: Any, prediction: Array) -> Array | None:
         """A weight of the prediction's dtype that broadcasts to its shape, without enlarging it."""

@@ -24,11 +24,11 @@ class _ClassLoss(Loss):
         super().__init__(reduction)
         name = type(self).__name__
         self.ignore_index = as_int(name, "ignore_index", ignore_index)
+        self.weight = self._given("weight", weight)
         if weight is not None and np.ndim(weight) != 1:
             raise ValueError(
                 f"{name} got weight of shape {np.shape(weight)}; it needs one weight a class: (C,)"
             )
-        self.weight = weight
 
     def _target_dtype(self, target: Array, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype if target.dtype.kind == "f" else np.dtype(np.int64)
@@ -145,9 +145,7 @@ class CrossEntropyLoss(_ClassLoss):
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
         name = type(self).__name__
-        self.label_smoothing = as_number(name, "label_smoothing", label_smoothing)
-        if not 0 <= self.label_smoothing <= 1:
-            raise ValueError(f"{name} got label_smoothing={label_smoothing}; it must lie in [0, 1]")
+        self.label_smoothing = as_number(name, "label_smoothing", label_smoothing, least=0, most=1)
 
     def _advice(self, layer: str | None, prediction: Array, target: Array) -> str | None:
         classes = prediction.shape[class_axis(prediction)]

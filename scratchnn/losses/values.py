@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -61,9 +60,7 @@ class HuberLoss(Loss):
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
-        self.delta = as_number("HuberLoss", "delta", delta)
-        if not 0 < self.delta < math.inf:
-            raise ValueError(f"HuberLoss got delta={delta}; it must be positive and finite")
+        self.delta = as_number("HuberLoss", "delta", delta, above=0, finite=True)
 
     def _door(self, prediction: Any, target: Any) -> tuple[Any, ...]:
         return (*self._pair(prediction, target), self.reduction, self.delta)
@@ -88,7 +85,7 @@ class BCELoss(Loss):
 
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight = weight
+        self.weight = self._given("weight", weight)
 
     def _door(self, prediction: Any, target: Any) -> tuple[Any, ...]:
         prediction, target = self._pair(prediction, target)
@@ -124,8 +121,8 @@ class BCEWithLogitsLoss(Loss):
 
     def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
         super().__init__(reduction)
-        self.weight = weight
-        self.pos_weight = pos_weight
+        self.weight = self._given("weight", weight)
+        self.pos_weight = self._given("pos_weight", pos_weight)
 
     def _advice(self, layer: str | None, prediction: Array, target: Array) -> str | None:
         if layer not in ("Sigmoid", "Softmax"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Array
+from ..checks import Array, as_flag
 from ..functional import updates
 from ..layers import Parameter
 from .optimizer import Group, Optimizer
@@ -63,6 +63,8 @@ class Adam(Optimizer):
         self._check_not_negative(
             group, lr="learning rate", eps="epsilon value", weight_decay="weight_decay value"
         )
+        for flag in ("amsgrad", "maximize", "decoupled_weight_decay"):
+            as_flag(self._name, flag, group[flag])
         betas = group["betas"]
         pair = isinstance(betas, (tuple, list)) and len(betas) == 2
         if not pair or not all(isinstance(beta, float) for beta in betas):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from ..checks import Array
+from ..checks import Array, as_flag, as_function, as_mapping, as_number
 from ..layers import Parameter
 
 __all__ = ["Group", "Optimizer", "State"]
@@ -44,7 +42,7 @@ class Optimizer:
     STATE_KEYS: tuple[str, ...] = ()  # what a loaded state must hold for each parameter it knows
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
-        self.defaults: dict[str, Any] = dict(defaults)
+        self.defaults: dict[str, Any] = as_mapping(self._name, "defaults", defaults, 'a dict: {"lr": 0.1}')
         self.param_groups: list[Group] = []
         self.state: defaultdict[Parameter, State] = defaultdict(dict)
         self._check_group(self.defaults)
@@ -71,7 +69,7 @@ class Optimizer:
             TypeError, ValueError: a gradient whose dtype or shape is not its parameter's (then no
                 parameter changes).
         """
-        loss = None if closure is None else closure()
+        loss = None if closure is None else as_function(self._name, "closure", closure)()
         for group in self.param_groups:
             for parameter in group["params"]:
                 self._check_gradient(parameter)
@@ -85,6 +83,7 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients: None, or zeros with `set_to_none=False`."""
+        set_to_none = as_flag(self._name, "set_to_none", set_to_none)
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -279,9 +278,7 @@ class Optimizer:
     def _check_not_negative(self, group: Mapping[str, Any], **described: str) -> None:
         for key, description in described.items():
             value = group[key]
-            if not isinstance(value, Real):
-                raise TypeError(f"{self._name} got {key}={value!r}; it needs a number")
-            if math.isnan(value) or value < 0:
+            if not as_number(self._name, key, value) >= 0:
                 raise ValueError(f"Invalid {description}: {value}; {self._name} needs {key} >= 0")
 
 

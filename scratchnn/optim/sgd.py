@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Array, as_number
+from ..checks import Array, as_flag, as_number
 from ..functional import updates
 from ..layers import Parameter
 from .optimizer import Group, Optimizer
@@ -59,7 +59,9 @@ class SGD(Optimizer):
         self._check_not_negative(
             group, lr="learning rate", momentum="momentum value", weight_decay="weight_decay value"
         )
-        as_number("SGD", "dampening", group["dampening"])
+        as_number(self._name, "dampening", group["dampening"])
+        for flag in ("nesterov", "maximize"):
+            as_flag(self._name, flag, group[flag])
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError(
                 "Nesterov momentum requires a momentum and zero dampening; "
