@@ -8,6 +8,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import imported  # noqa: F401 (before all that it watches)
+
+# isort: split
 from . import functional, init, lr_scheduler
 from .callbacks import EarlyStopping, ModelCheckpoint
 from .checkpoint import Checkpoint

@@ -8,6 +8,7 @@ among lanes are weak, so the formula keeps its dtype without being touched.
 from __future__ import annotations
 
 import functools
+import hashlib
 import types
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from ..functional import vocabulary
+from ..imported import code_digest
 from . import words
 from .inner import inner, inner_inlined
 
-__all__ = ["compile_formula", "compile_scalars"]
+__all__ = ["compile_formula", "compile_scalars", "formulas_key"]
 
+_DIGESTS: set[str] = set()
 TWINS: dict[Any, Any] = {getattr(vocabulary, name): getattr(words, name) for name in words.__all__}
 
 
@@ -39,8 +42,15 @@ def compile_scalars(formula: Callable[..., Any]) -> Any:
     return inner(_with_twins(formula))
 
 
+def formulas_key() -> str:
+    """A hash of the formulas that have been compiled, for a module's attribute may be replaced by another."""
+    return hashlib.sha256(" ".join(sorted(_DIGESTS)).encode()).hexdigest()
+
+
 def _with_twins(formula: Callable[..., Any]) -> Callable[..., Any]:
     code, known = formula.__code__, formula.__globals__
+    numbers = [(name, known[name]) for name in code.co_names if isinstance(known.get(name), (int, float))]
+    _DIGESTS.add(f"{code_digest(code)} {formula.__defaults__} {numbers}")
     names = {name: _twin(formula, name, known[name]) for name in code.co_names if name in known}
     names["__name__"] = formula.__module__
     return types.FunctionType(code, names, formula.__name__, formula.__defaults__, formula.__closure__)

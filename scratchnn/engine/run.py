@@ -62,10 +62,7 @@ def kernel(dtype: np.dtype[Any], tell: Tell = silent) -> tuple[Any, float]:
             types.Array(real, 1, "C"), types.Array(double, 2, "C"), types.Array(real, 1, "C"),
         )  # fmt: skip
         _KERNELS[dtype], seconds = compiled(
-            run_steps,
-            "run_steps",
-            signature,
-            lambda: tell(f"compiling the engine for {dtype}, once per machine"),
+            run_steps, "run_steps", signature, f"the engine for {dtype}", tell
         )
     return _KERNELS[dtype], seconds
 
