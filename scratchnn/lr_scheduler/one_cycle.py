@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from ..checks import as_choice, as_flag, as_int, as_number, shown
 from ..optim import Optimizer
-from .base import LRScheduler
+from .base import LRScheduler, groups_kept
 
 __all__ = ["OneCycleLR"]
 
@@ -25,7 +28,8 @@ class OneCycleLR(LRScheduler):
         cycle_momentum: needs an optimizer with momentum or betas.
         div_factor: max_lr / the first lr. final_div_factor: the first lr / the last one.
     Raises:
-        TypeError: no optimizer. ValueError: any of the above is not so; `step` beyond total_steps.
+        TypeError, ValueError: any of the above is not so, and the optimizer is as it was; `step` beyond
+            total_steps. KeyError: a last_epoch, and groups that no OneCycleLR has begun.
     Source: Smith and Topin 2017, arXiv:1708.07120; torch.optim.lr_scheduler.OneCycleLR.
     """
 
@@ -52,31 +56,46 @@ class OneCycleLR(LRScheduler):
         self.total_steps = _total_steps(total_steps, epochs, steps_per_epoch)
         if not isinstance(pct_start, float) or not 0 <= pct_start <= 1:
             raise ValueError(f"OneCycleLR got pct_start={pct_start!r}; it needs a float within [0, 1]")
-        if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(f"OneCycleLR got anneal_strategy={anneal_strategy!r}; it is 'cos' or 'linear'")
-        self._schedule_phases = _phases(self.total_steps, pct_start, three_phase)
-        self._anneal_func_type = anneal_strategy
-        groups = optimizer.param_groups
-        for group, highest in zip(groups, _each(optimizer, "max_lr", max_lr), strict=True):
+        self._anneal_func_type = as_choice(
+            "OneCycleLR", "anneal_strategy", anneal_strategy, ("cos", "linear")
+        )
+        three = as_flag("OneCycleLR", "three_phase", three_phase)
+        self._schedule_phases = _phases(self.total_steps, pct_start, three)
+        self.cycle_momentum = as_flag("OneCycleLR", "cycle_momentum", cycle_momentum)
+        if cycle_momentum and "momentum" not in optimizer.defaults and "betas" not in optimizer.defaults:
+            raise ValueError(
+                f"OneCycleLR got {type(optimizer).__name__}, which has neither momentum nor betas; "
+                "pass cycle_momentum=False"
+            )
+        begins = self._beginnings(max_lr, base_momentum, max_momentum, div_factor, final_div_factor)
+        self.last_epoch = as_int("OneCycleLR", "last_epoch", last_epoch)
+        self._check_begun(*begins[0])
+        with groups_kept(optimizer):
             if last_epoch == -1:
-                group["initial_lr"] = highest / div_factor
-                group["max_lr"] = highest
-                group["min_lr"] = group["initial_lr"] / final_div_factor
-        self.cycle_momentum = cycle_momentum
-        if cycle_momentum:
-            if "momentum" not in optimizer.defaults and "betas" not in optimizer.defaults:
-                raise ValueError(
-                    f"OneCycleLR got {type(optimizer).__name__}, which has neither momentum nor betas; "
-                    "pass cycle_momentum=False"
-                )
-            self.use_beta1 = "betas" in optimizer.defaults
-            highs = _each(optimizer, "max_momentum", max_momentum)
-            lows = _each(optimizer, "base_momentum", base_momentum)
-            for group, high, low in zip(groups, highs, lows, strict=True):
-                if last_epoch == -1:
-                    self._set_momentum(group, high)
-                    group["max_momentum"], group["base_momentum"] = high, low
-        super().__init__(optimizer, last_epoch)
+                for group, entries in zip(optimizer.param_groups, begins, strict=True):
+                    group.update(entries)
+                    if cycle_momentum:
+                        self._set_momentum(group, entries["max_momentum"])
+            super().__init__(optimizer, last_epoch)
+
+    def _beginnings(
+        self, max_lr: Any, base_momentum: Any, max_momentum: Any, div_factor: Any, final_div_factor: Any
+    ) -> list[dict[str, float]]:
+        """What each group is told at the beginning, checked."""
+        divisor = as_number("OneCycleLR", "div_factor", div_factor, above=0)
+        final = as_number("OneCycleLR", "final_div_factor", final_div_factor, above=0)
+        found: list[dict[str, float]] = [
+            {"initial_lr": highest / divisor, "max_lr": highest, "min_lr": highest / divisor / final}
+            for highest in _each(self.optimizer, "max_lr", max_lr)
+        ]
+        if self.cycle_momentum:
+            self.use_beta1 = "betas" in self.optimizer.defaults
+            below = 1.0 if self.use_beta1 else None
+            highs = _each(self.optimizer, "max_momentum", max_momentum, below)
+            lows = _each(self.optimizer, "base_momentum", base_momentum, below)
+            for entries, high, low in zip(found, highs, lows, strict=True):
+                entries["max_momentum"], entries["base_momentum"] = high, low
+        return found
 
     def get_lr(self) -> list[float]:
         """The lr of the phase that the step lies in; sets the groups' momentum too."""
@@ -111,15 +130,16 @@ class OneCycleLR(LRScheduler):
 
 
 def _total_steps(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
-    numbers = {"total_steps": total_steps}
-    if total_steps is None:
-        numbers = {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
-    if None in numbers.values():
+    given = {"total_steps": total_steps, "epochs": epochs, "steps_per_epoch": steps_per_epoch}
+    for name, number in given.items():
+        whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+        if number is not None and not (whole and number > 0):
+            raise ValueError(f"OneCycleLR got {name}={shown(number)}; it needs a positive int")
+    if total_steps is not None:
+        return int(total_steps)
+    if epochs is None or steps_per_epoch is None:
         raise ValueError("OneCycleLR needs total_steps, or both epochs and steps_per_epoch")
-    for name, number in numbers.items():
-        if not isinstance(number, int) or number <= 0:
-            raise ValueError(f"OneCycleLR got {name}={number!r}; it needs a positive int")
-    return math.prod(number for number in numbers.values() if number is not None)
+    return int(epochs) * int(steps_per_epoch)
 
 
 def _phases(total: int, share: float, three: bool) -> list[dict[str, Any]]:
@@ -145,13 +165,16 @@ def _phases(total: int, share: float, three: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _each(optimizer: Optimizer, name: str, value: float | Sequence[float]) -> list[float]:
-    """One number for each group."""
+def _each(optimizer: Optimizer, name: str, value: Any, below: float | None = None) -> list[float]:
+    """One number for each group, finite and from 0."""
     groups = len(optimizer.param_groups)
     if not isinstance(value, (list, tuple)):
-        return [value] * groups  # type: ignore[list-item]
+        return [as_number("OneCycleLR", name, value, least=0, below=below, finite=True)] * groups
     if len(value) != groups:
         raise ValueError(
             f"OneCycleLR got {len(value)} numbers as {name} for {groups} groups; give one for each"
         )
-    return list(value)
+    return [
+        as_number("OneCycleLR", f"{name}[{i}]", one, least=0, below=below, finite=True)
+        for i, one in enumerate(value)
+    ]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, SupportsFloat
 
+from ..checks import as_choice, as_number, positive_int, shown
 from ..optim import Optimizer
 from .base import Schedule
 
@@ -25,7 +26,8 @@ class ReduceLROnPlateau(Schedule):
         monitor: what `fit` passes to `step` after each epoch: None is "val_loss" where there is
             validation, else "train_loss"; or set the name of a metric, such as "val_accuracy".
     Raises:
-        TypeError: no optimizer. ValueError: factor of 1 or more, a mode that is not one, a list too long.
+        TypeError, ValueError: any of the above is not so: factor is a number from 0 to below 1, patience and
+            cooldown are ints from 0, threshold, min_lr and eps finite numbers from 0.
     Source: torch.optim.lr_scheduler.ReduceLROnPlateau.
     """
 
@@ -43,12 +45,14 @@ class ReduceLROnPlateau(Schedule):
         min_lr: float | Sequence[float] = 0,
         eps: float = 1e-8,
     ) -> None:
-        if factor >= 1.0:
-            raise ValueError(f"ReduceLROnPlateau got factor={factor}; it must be below 1 to reduce anything")
-        if mode not in ("min", "max"):
-            raise ValueError(f"ReduceLROnPlateau got mode={mode!r}; it is 'min' or 'max'")
-        if threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"ReduceLROnPlateau got threshold_mode={threshold_mode!r}; it is 'rel' or 'abs'")
+        name = "ReduceLROnPlateau"
+        self.factor = as_number(name, "factor", factor, least=0, below=1)
+        self.mode = as_choice(name, "mode", mode, ("min", "max"))
+        self.threshold_mode = as_choice(name, "threshold_mode", threshold_mode, ("rel", "abs"))
+        self.patience = positive_int(name, "patience", patience, minimum=0)
+        self.cooldown = positive_int(name, "cooldown", cooldown, minimum=0)
+        self.threshold = as_number(name, "threshold", threshold, least=0, finite=True)
+        self.eps = as_number(name, "eps", eps, least=0, finite=True)
         self._attach(optimizer)
         groups = len(optimizer.param_groups)
         self.default_min_lr: float | None = None
@@ -58,12 +62,12 @@ class ReduceLROnPlateau(Schedule):
                     f"ReduceLROnPlateau got {len(min_lr)} numbers as min_lr for {groups} groups; "
                     "give one for each"
                 )
-            self.min_lrs = list(min_lr)
+            self.min_lrs = [
+                as_number(name, f"min_lr[{i}]", one, least=0, finite=True) for i, one in enumerate(min_lr)
+            ]
         else:
-            self.default_min_lr = min_lr  # type: ignore[assignment]
-            self.min_lrs = [min_lr] * groups
-        self.mode, self.factor, self.patience, self.cooldown = mode, factor, patience, cooldown
-        self.threshold, self.threshold_mode, self.eps = threshold, threshold_mode, eps
+            self.default_min_lr = as_number(name, "min_lr", min_lr, least=0, finite=True)
+            self.min_lrs = [self.default_min_lr] * groups
         self.mode_worse = math.inf if mode == "min" else -math.inf
         self.best = self.mode_worse
         self.cooldown_counter = self.num_bad_epochs = self.last_epoch = 0
@@ -75,8 +79,17 @@ class ReduceLROnPlateau(Schedule):
         return self.cooldown_counter > 0
 
     def step(self, metrics: SupportsFloat) -> None:
-        """Look at the measure of one more epoch, and reduce the learning rates if it is time."""
-        current = float(metrics)
+        """Look at the measure of one more epoch, and reduce the learning rates if it is time.
+
+        Raises:
+            TypeError: the measure is not a number.
+        """
+        try:
+            current = float(metrics)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"ReduceLROnPlateau.step got {shown(metrics)}; it needs the number that it watches"
+            ) from None
         self.last_epoch += 1
         if self._is_better(current):
             self.best, self.num_bad_epochs = current, 0

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
+from ..checks import as_function, as_list, as_number, positive_int
 from ..optim import Optimizer
 from .base import FOR_FIT, LRScheduler
 
@@ -21,7 +22,7 @@ class LambdaLR(LRScheduler):
     Args:
         lr_lambda: f, or a list of one for each group.
     Raises:
-        ValueError: a list of another length.
+        TypeError: no function, or one that returns no number. ValueError: a list of another length.
     Source: torch.optim.lr_scheduler.LambdaLR. As there, functions are no part of the state; other
         callables are, by their attributes.
     """
@@ -35,16 +36,23 @@ class LambdaLR(LRScheduler):
         self._attach(optimizer)
         groups = len(optimizer.param_groups)
         functions = list(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else [lr_lambda] * groups
+        for i, function in enumerate(functions):
+            name = f"lr_lambda[{i}]" if isinstance(lr_lambda, (list, tuple)) else "lr_lambda"
+            as_function("LambdaLR", name, function, "a function of the number of steps")
         if len(functions) != groups:
             raise ValueError(
-                f"LambdaLR got {len(functions)} functions for {groups} groups; give one for each"
+                f"LambdaLR got {len(functions)} functions as lr_lambda for {groups} groups; give one for each"
             )
         self.lr_lambdas: list[Any] = functions
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
         """base * f(t) of every group."""
-        return [base * f(self.last_epoch) for base, f in zip(self.base_lrs, self.lr_lambdas, strict=True)]
+        t, returned = self.last_epoch, f"lr_lambda({self.last_epoch})"
+        return [
+            base * as_number("LambdaLR", returned, f(t), finite=True)
+            for base, f in zip(self.base_lrs, self.lr_lambdas, strict=True)
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot of everything but the optimizer and the functions."""
@@ -69,12 +77,18 @@ class LambdaLR(LRScheduler):
 
 
 class StepLR(LRScheduler):
-    """lr <- lr * gamma, every `step_size` steps. Source: torch.optim.lr_scheduler.StepLR."""
+    """lr <- lr * gamma, every `step_size` steps.
+
+    Raises:
+        TypeError, ValueError: a step_size that is not a positive int, a gamma that is not a number from 0.
+    Source: torch.optim.lr_scheduler.StepLR.
+    """
 
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size = positive_int("StepLR", "step_size", step_size)
+        self.gamma = as_number("StepLR", "gamma", gamma, least=0, finite=True)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -87,13 +101,23 @@ class StepLR(LRScheduler):
 class MultiStepLR(LRScheduler):
     """lr <- lr * gamma at each of the `milestones`; twice at one that is given twice.
 
+    Raises:
+        TypeError, ValueError: milestones that are not ints from 0, a gamma that is not a number from 0.
     Source: torch.optim.lr_scheduler.MultiStepLR.
     """
 
     def __init__(
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.milestones, self.gamma = Counter(milestones), gamma
+        self.gamma = as_number("MultiStepLR", "gamma", gamma, least=0, finite=True)
+        if isinstance(milestones, Counter):
+            milestones = milestones.elements()
+        elif isinstance(milestones, (set, frozenset)):  # their order does not matter here
+            milestones = list(milestones)
+        listed = as_list("MultiStepLR", "milestones", milestones, "ints")
+        self.milestones = Counter(
+            positive_int("MultiStepLR", f"milestones[{i}]", step, minimum=0) for i, step in enumerate(listed)
+        )
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -104,10 +128,15 @@ class MultiStepLR(LRScheduler):
 
 
 class ExponentialLR(LRScheduler):
-    """lr <- lr * gamma, every step. Source: torch.optim.lr_scheduler.ExponentialLR."""
+    """lr <- lr * gamma, every step.
+
+    Raises:
+        TypeError, ValueError: a gamma that is not a number from 0.
+    Source: torch.optim.lr_scheduler.ExponentialLR.
+    """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
-        self.gamma = gamma
+        self.gamma = as_number("ExponentialLR", "gamma", gamma, least=0, finite=True)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -121,7 +150,8 @@ class LinearLR(LRScheduler):
     From step to step that is lr <- lr (1 + d / (total_iters start + (t - 1) d)), d = end - start.
 
     Raises:
-        ValueError: start_factor outside (0, 1], end_factor outside [0, 1].
+        TypeError, ValueError: start_factor outside (0, 1], end_factor outside [0, 1], total_iters that is not
+            a positive int.
     Source: torch.optim.lr_scheduler.LinearLR.
     """
 
@@ -133,11 +163,9 @@ class LinearLR(LRScheduler):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
-        if not 0 < start_factor <= 1:
-            raise ValueError(f"LinearLR got start_factor={start_factor}; it must be above 0 and at most 1")
-        if not 0 <= end_factor <= 1:
-            raise ValueError(f"LinearLR got end_factor={end_factor}; it must lie within [0, 1]")
-        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        self.start_factor = as_number("LinearLR", "start_factor", start_factor, above=0, most=1)
+        self.end_factor = as_number("LinearLR", "end_factor", end_factor, least=0, most=1)
+        self.total_iters = positive_int("LinearLR", "total_iters", total_iters)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -156,12 +184,15 @@ class CosineAnnealingLR(LRScheduler):
 
     From step to step: lr <- (1 + cos(pi t / T)) / (1 + cos(pi (t - 1) / T)) (lr - eta_min) + eta_min.
 
+    Raises:
+        TypeError, ValueError: T_max that is not a positive int, eta_min that is not a number from 0.
     Source: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5, without restarts;
         torch.optim.lr_scheduler.CosineAnnealingLR.
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
-        self.T_max, self.eta_min = T_max, eta_min
+        self.T_max = positive_int("CosineAnnealingLR", "T_max", T_max)
+        self.eta_min = as_number("CosineAnnealingLR", "eta_min", eta_min, least=0, finite=True)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:

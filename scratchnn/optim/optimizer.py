@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
@@ -40,6 +41,12 @@ class Optimizer:
     """
 
     STATE_KEYS: tuple[str, ...] = ()  # what a loaded state must hold for each parameter it knows
+    _stepped: bool | None = None  # since a schedule was attached; None: none is
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in vars(cls):
+            cls.step = _noted(cls.step)  # type: ignore[method-assign]
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         self.defaults: dict[str, Any] = as_mapping(self._name, "defaults", defaults, 'a dict: {"lr": 0.1}')
@@ -69,6 +76,8 @@ class Optimizer:
             TypeError, ValueError: a gradient whose dtype or shape is not its parameter's (then no
                 parameter changes).
         """
+        if self._stepped is False:
+            self._stepped = True
         loss = None if closure is None else as_function(self._name, "closure", closure)()
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -80,6 +89,11 @@ class Optimizer:
                     if parameter.grad is not None:
                         parameter.data[...] = self._update(parameter, group)
         return loss
+
+    def _counts_steps(self) -> None:
+        """From now on `_stepped` says whether a step was made."""
+        if self._stepped is None:
+            self._stepped = False
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients: None, or zeros with `set_to_none=False`."""
@@ -280,6 +294,18 @@ class Optimizer:
             value = group[key]
             if not as_number(self._name, key, value) >= 0:
                 raise ValueError(f"Invalid {description}: {value}; {self._name} needs {key} >= 0")
+
+
+def _noted(step: Any) -> Any:
+    """`step`, which notes that it was called, for the schedules."""
+
+    @functools.wraps(step)
+    def noted(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if self._stepped is False:
+            self._stepped = True
+        return step(self, *args, **kwargs)
+
+    return noted
 
 
 def _is_named(entry: Any) -> bool:

@@ -46,11 +46,13 @@ class Regime:
     def after_batch(self) -> None:
         """Step the schedules that go by batches."""
         for schedule in self.by_batch:
+            schedule.optimizer._stepped = True  # by the compiled engine, where it was not by `step`
             schedule.step()
 
     def after_epoch(self, history: History | None = None) -> None:
         """Step the schedules that go by epochs; `history` for those that measure."""
         for schedule in self.by_epoch:
+            schedule.optimizer._stepped = True
             if isinstance(schedule, ReduceLROnPlateau):
                 assert history is not None
                 schedule.step(measured(history, schedule.monitor, "ReduceLROnPlateau"))
