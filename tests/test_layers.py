@@ -521,3 +521,16 @@ def test_an_empty_batch_goes_through_layers() -> None:
     assert model(np.zeros((0, 2), np.float32)).shape == (0, 1)
     assert model.backward(np.zeros((0, 1), np.float32)).shape == (0, 2)
     assert_array_equal(model[0].weight.grad, np.zeros((3, 2)))
+
+
+def test_a_matrix_product_does_not_warn() -> None:
+    """As in PyTorch: a BLAS may leave the flag of an invalid operation behind finite numbers, too."""
+    layer = snn.Linear(2, 1)
+    layer.weight.data[...] = [[0, 1]]
+    x = np.array([[np.inf, 1]], np.float32)
+    with np.errstate(all="raise"):
+        y = layer(x)
+        dx = layer.backward(np.array([[np.inf]], np.float32))
+    assert np.isnan(y).all()
+    assert_array_equal(dx, [[np.nan, np.inf]])
+    assert np.isinf(layer.weight.grad).any()

@@ -97,8 +97,10 @@ def test_every_step_with_its_formula_and_numbers():
         names = [s.module if s.path == "loss" else f"{s.path} {s.module}" for s in steps]
         assert re.findall(r"\\subsection\{(.*)\}", part) == names
         assert part.count("&= ") == sum(len(step.formulas) for step in steps)
+    # Compared as numbers: which way the last digit of one is rounded differs between processors.
+    written = np.array([float(text) for text in re.findall(r"-?\d+\.\d+", backward)])
     for entry in trace.gradients["0.weight"].ravel():
-        assert f"{entry:.4f}"[:6] in backward
+        assert np.abs(written - entry).min() <= 1e-4
     assert r"y_{n,m} &= \sum_{d} x_{n,d} \cdot \text{weight}_{m,d} + \text{bias}_{m}" in forward
     assert r"\textit{x} is y of 0 (Linear)." in forward
 

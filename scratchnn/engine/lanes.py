@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
+import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -24,8 +25,9 @@ from numba.core.imputils import lower_builtin, lower_cast
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic
 
-_FEATURES = llvm.get_host_cpu_features()
-REGISTER_BITS = 512 if _FEATURES.get("avx512f") else 256 if _FEATURES.get("avx") else 128
+# Of the processor that Numba compiles for: NUMBA_CPU_FEATURES can say another one than this machine's.
+_FEATURES = (numba.config.CPU_FEATURES or llvm.get_host_cpu_features().flatten()).split(",")
+REGISTER_BITS = 512 if "+avx512f" in _FEATURES else 256 if "+avx" in _FEATURES else 128
 MANTISSA = {32: 23, 64: 52}
 EXPONENT_BIAS = {32: 127, 64: 1023}
 I32, I64 = ir.IntType(32), ir.IntType(64)

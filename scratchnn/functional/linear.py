@@ -5,7 +5,7 @@ N  batch (any leading shape)      D  features in      M  features out
 
 from __future__ import annotations
 
-from .vocabulary import Array
+from .vocabulary import Array, product
 from .written import written
 
 __all__ = ["linear", "linear_vjp"]
@@ -21,7 +21,7 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
         y (..., M).
     Source: torch.nn.functional.linear.
     """
-    y = x @ weight.T
+    y = product(x, weight.T)
     return y if bias is None else y + bias
 
 
@@ -43,7 +43,7 @@ def linear_vjp(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]
         dx (..., D), dweight (M, D), dbias (M,).
     """
     rows = dy.reshape(-1, weight.shape[0])
-    dx = dy @ weight
-    dweight = rows.T @ x.reshape(-1, weight.shape[1])
+    dx = product(dy, weight)
+    dweight = product(rows.T, x.reshape(-1, weight.shape[1]))
     dbias = rows.sum(axis=0)
     return dx, dweight, dbias

@@ -1,7 +1,7 @@
 """The words that formulas are written in.
 
-On arrays each word *is* NumPy's, except that `exp` and the logarithms keep quiet when infinity or
-NaN is the answer: in these formulas it is meant. The compiled engine runs the same formulas on
+On arrays each word *is* NumPy's, except that `exp`, the logarithms and the matrix product keep quiet when
+infinity or NaN is the answer: in these formulas it is meant. The compiled engine runs the same formulas on
 scalars, with every word replaced by a twin that LLVM can vectorise; a bare `np.where` on scalars
 would allocate arrays. A formula that uses only these words and + - * / < > <= >= == also runs on
 complex arrays, which gives derivatives to machine precision (complex step, Squire and Trapp 1998).
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy import maximum, minimum, sqrt, tanh, where
 
-__all__ = ["Array", "exp", "log", "log1p", "maximum", "minimum", "sqrt", "tanh", "where"]
+__all__ = ["Array", "exp", "log", "log1p", "maximum", "minimum", "product", "sqrt", "tanh", "where"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -36,3 +36,13 @@ def log1p(x: Array) -> Array:
     """log(1 + x) without the rounding of 1 + x; -infinity at -1, without a warning."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log1p(x)
+
+
+def product(a: Array, b: Array) -> Array:
+    """The matrix product, without a warning.
+
+    On some processors a BLAS computes with what lies beside its matrices, too, and throws that away, but the
+    flag of an invalid operation stays, and NumPy would warn of a product of finite numbers.
+    """
+    with np.errstate(invalid="ignore"):
+        return a @ b
