@@ -15,9 +15,9 @@ import numpy as np
 from .. import functional as F
 from ..checks import Array
 from .rules import ELEMENTWISE
-from .tape import Node, Tape
+from .tape import NOTHING, Node, Tape
 
-__all__ = ["Block", "find_blocks"]
+__all__ = ["KNOWN", "Block", "axis_words", "find_blocks"]
 
 MOST_STEPS_BACK = 24
 NAMES = {"divide": "division", "multiply": "product", "absolute": "absolute value", "power": "power"}
@@ -45,7 +45,8 @@ class Block:
     """y = f(x) between two nodes.
 
     Attributes:
-        kind: "sigmoid", "softmax", ..., or the operation's name. axis: of softmax and log_softmax.
+        kind: "sigmoid", "softmax", ..., or the operation's name. axis: of softmax and log_softmax; None
+            where they take the whole array.
         inside: numbers of the nodes after x up to y. rank: small for what people write derivatives of.
     """
 
@@ -63,24 +64,35 @@ class Block:
 
     def vjp(self, dy: Array) -> Array:
         """The right dL/dx for dL/dy."""
-        if self.kind == "softmax":
-            return F.softmax_vjp(dy, self.y.value, self.axis or 0)
-        if self.kind == "log_softmax":
-            return F.log_softmax_vjp(dy, self.y.value, self.axis or 0)
-        return dy * self.slope()
+        vjps = {"softmax": F.softmax_vjp, "log_softmax": F.log_softmax_vjp}
+        if self.kind not in vjps:
+            return dy * self.slope()
+        shape = self.y.value.shape if self.axis is not None else (-1,)
+        dx = vjps[self.kind](dy.reshape(shape), self.y.value.reshape(shape), self.axis or 0)
+        return dx.reshape(dy.shape)
 
     def slope(self, at: Array | None = None) -> Array:
         """f'(x) entry by entry, at the recorded x or another; for elementwise blocks."""
         tape = self.x.tape
-        environment = {} if at is None else tape.replay({self.x.index: at}, set(self.inside))
+        change = NOTHING if at is None else tape.replay({self.x.index: at}, set(self.inside))
         gradients = {self.y.index: np.ones(self.y.value.shape)}
         for node in reversed(tape.nodes[self.x.index + 1 : self.y.index + 1]):
             if node.index not in self.inside or node.index not in gradients:
                 continue
-            for parent, gradient in tape.local(node, gradients[node.index], environment):
+            for parent, gradient in tape.local(node, gradients[node.index], change):
                 held = gradients.get(parent.index)
                 gradients[parent.index] = gradient if held is None else held + gradient
         return gradients.get(self.x.index, np.zeros(self.x.value.shape))
+
+
+def axis_words(axes: int | tuple[int, ...] | None) -> str:
+    """ "axis 0", "axes 0 and 1", "everything"."""
+    if axes is None:
+        return "everything"
+    numbers = [str(k) for k in ((axes,) if isinstance(axes, int) else axes)]
+    if len(numbers) == 1:
+        return f"axis {numbers[0]}"
+    return f"axes {', '.join(numbers[:-1])} and {numbers[-1]}"
 
 
 def find_blocks(tape: Tape, output: Node) -> list[Block]:
@@ -116,6 +128,10 @@ def _recognise(x: Node, y: Node, inside: frozenset[int]) -> Block | None:
         for kind, function in (("softmax", F.softmax), ("log_softmax", F.log_softmax)):
             if _equal(function(x.value, axis), y.value):
                 return Block(kind, x, y, inside, 0, axis)
+    if y.value.ndim > 1:
+        for kind, function in (("softmax", F.softmax), ("log_softmax", F.log_softmax)):
+            if _equal(function(x.value.ravel(), 0).reshape(x.value.shape), y.value):
+                return Block(kind, x, y, inside, 0)
     return None
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,90 +10,21 @@ import numpy as np
 from ..checks import Array
 from ..gradcheck.check import make_subject, measure, quietly
 from ..gradcheck.judge import Measured
-from ..gradcheck.report import GradcheckReport
 from ..gradcheck.subject import ModuleSubject, ShapeError, Subject
-from . import factors, patterns
-from .catalogue import CATALOGUE, Candidate, Case, candidates
+from . import patterns
+from .case import Case
+from .diagnosis import Diagnosis, Finding
+from .factors import Meanings
+from .layout import sizes_of
 from .protect import protected_gradients
 from .record import record
+from .residue import RIGHT, tensors
+from .search import Explanation, best, explain
 
-__all__ = ["Diagnosis", "Finding", "diagnose"]
+__all__ = ["diagnose"]
 
-MATCH = 1e-9  # of the tensor's largest gradient: two float64 programs for one formula
-DIFFERENT = 1e-6  # a candidate must be this far from the truth to explain anything
 SAMPLED_ENTRIES = 200  # of a tensor, to see whether anything is wrong
 MOST_ENTRIES = 20_000  # of a tensor, to see what
-WIDTH = 100  # of the printed lines
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A mistake and why it is believed.
-
-    Attributes:
-        name: a key of CATALOGUE. sentence: the diagnosis in words. evidence: numbers.
-    """
-
-    name: str
-    sentence: str
-    evidence: str
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What `diagnose` says: true only where the gradient is right.
-
-    Attributes:
-        report: the gradient check; None where the backward could not run to its end.
-        findings: the mistakes that fit all gradients, the likeliest first; empty where nothing fits.
-        pattern: how the wrong gradients differ from the right ones, one line a tensor.
-        notes: anything seen on the way.
-    """
-
-    report: GradcheckReport | None
-    findings: list[Finding] = field(default_factory=list)
-    pattern: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        """True when the gradient is right."""
-        return self.report is not None and bool(self.report)
-
-    def __bool__(self) -> bool:
-        return self.passed
-
-    @property
-    def mistake(self) -> str | None:
-        """The name of the likeliest mistake; None where the gradient is right or nothing fits."""
-        return self.findings[0].name if self.findings else None
-
-    def __str__(self) -> str:
-        lines = [] if self.report is None else [str(self.report), ""]
-        if self.passed:
-            lines.append("Diagnosis: the gradient is right.")
-        elif self.report is not None and self.report.verdict != "FAIL":
-            lines.append(f"Diagnosis: {self.report.verdict}.")
-        elif self.findings:
-            first, *others = self.findings
-            lines += [
-                f"Diagnosis: {first.name}",
-                _wrapped(first.sentence),
-                _wrapped(f"Evidence: {first.evidence}."),
-            ]
-            if others:
-                lines.append("  The same numbers would come from:")
-                lines += [_wrapped(f"{other.name}: {other.sentence}", "    ") for other in others]
-        else:
-            lines.append("Diagnosis: no mistake of the catalogue fits.")
-        lines += [f"  {line}" for line in ([] if self.findings else self.pattern)]
-        lines += [f"  Note: {note}" for note in self.notes]
-        return "\n".join(lines)
-
-
-def _wrapped(text: str, indent: str = "  ") -> str:
-    text = text[0].upper() + text[1:] if text.startswith(("each ", "every ")) else text
-    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
 
 
 def diagnose(
@@ -159,7 +88,7 @@ def _stopped(error: _BackwardError) -> Diagnosis:
     if isinstance(cause, ValueError) and ("not aligned" in str(cause) or "matmul" in str(cause)):
         sentence = "A product in the backward does not fit: a transpose is missing, or there is one too many."
         findings.append(Finding("transpose", sentence, text))
-    return Diagnosis(None, findings, [f"the backward stopped with {text}"])
+    return Diagnosis(None, findings, pattern=[f"the backward stopped with {text}"])
 
 
 def _broken_shape(error: ShapeError) -> Diagnosis:
@@ -171,14 +100,15 @@ def _broken_shape(error: ShapeError) -> Diagnosis:
             "(N, 1) met (N,) and was broadcast to (N, N). Reshape the target."
         )
         return Diagnosis(None, [Finding("broadcast", sentence, f"shape {got} instead of {needs}")])
-    return Diagnosis(None, [], [str(error)])
+    return Diagnosis(None, pattern=[str(error)])
 
 
 def _truth(subject: Subject, measured: Measured) -> tuple[Case | None, list[Array]]:
     """(the recorded forward, the right gradients); without a record what was measured, 0 elsewhere."""
     taped = record(subject)
     if taped is not None and taped[1].value.shape == measured.cotangent.shape:
-        case = Case(taped[0], taped[1], measured.cotangent, dict(_changed(subject, measured)))
+        inputs = frozenset(range(len(subject.inputs)) if isinstance(subject, ModuleSubject) else ())
+        case = Case(taped[0], taped[1], measured.cotangent, dict(_changed(subject, measured)), inputs)
         exact = case.gradients()
         rows = zip(measured.numeric, exact, measured.report.tensors, strict=False)
         if all(row.kinks or _agrees(*numeric, gradient) for numeric, gradient, row in rows):
@@ -198,90 +128,52 @@ def _agrees(entries: list[tuple[int, ...]], numeric: Array, exact: Array) -> boo
 
 
 def _examine(subject: Subject, measured: Measured, case: Case | None, truth: list[Array]) -> Diagnosis:
-    given = [None if g is None else np.asarray(g) for g in measured.run.gradients]
     notes = []
     if case is None:
         notes.append("the forward could not be followed step by step; only overall patterns were tried")
-    found = list(_search(subject, measured, case, truth, given))
-    unique: dict[str, tuple[int, Finding]] = {}
-    for rank, finding in sorted(found, key=lambda pair: pair[0]):
-        unique.setdefault(finding.name, (rank, finding))
+    given = measured.run.gradients
+    # The report's first rows are the subject's tensors; what was not checked comes after them.
+    failing = [row.status == "FAIL" for row, _ in zip(measured.report.tensors, subject.names, strict=False)]
+    free = {i for i, g in enumerate(given) if g is None} if case and case.parameters_after else set()
+    dloss = float(measured.cotangent) if measured.cotangent.ndim == 0 else None
+    meanings = Meanings(case, sizes_of(subject, measured, case), "MSE" in subject.title, dloss)
+    compared = tensors(subject.names, truth, given, failing, free)
+    found = explain(case, compared, meanings)
+    if (written := _written_into(subject, measured)) is not None:
+        finding, copies = written
+        shielded = tensors(subject.names, truth, copies, failing, free)
+        besides = [
+            Explanation((finding, *e.findings), e.missing, e.with_one_more())
+            for e in explain(case, shielded, meanings)
+        ]
+        if all(t.residue(t.truth) == RIGHT for t in shielded):
+            besides = [Explanation((finding,), (), (0, 1, -1))]
+        found = best([*besides, *found])
     lines = patterns.describe(subject.names, truth, given)
-    return Diagnosis(measured.report, [f for _, f in unique.values()], lines, notes)
-
-
-def _search(
-    subject: Subject, measured: Measured, case: Case | None, truth: list[Array], given: list[Any]
-) -> Iterator[tuple[int, Finding]]:
-    wrong = [
-        name
-        for name, row in zip(subject.names, measured.report.tensors, strict=False)
-        if row.status == "FAIL"
-    ]
-    for rank, name, sentence, evidence in factors.explain(subject, measured, case, truth, given):
-        yield rank, Finding(name, sentence, evidence)
-    if isinstance(subject, ModuleSubject):
-        shielded = protected_gradients(subject, measured.cotangent)
-        if shielded is not None and _matches(truth, shielded[0]):
-            sentence = (
-                f"{shielded[1]} writes into an array that it was given, which another layer still needs."
-            )
-            evidence = "with a copy of the array instead, every gradient is right"
-            yield -1, Finding("modified-in-place", sentence, evidence)
-    if case is None:
-        return
-    wildcards = {i for i, g in enumerate(given) if g is None} if case.parameters_after else set()
-    for candidate in candidates(case):
-        if len(candidate.factors) > 1 and factors.proportional(truth, candidate.gradients):
-            continue  # a plain factor, which has a name of its own
-        for factor in candidate.factors:
-            gradients = [g * factor for g in candidate.gradients]
-            if _explains(truth, gradients, given, wildcards):
-                names = [name for i, name in enumerate(subject.names) if i not in wildcards]
-                yield candidate.rank, _finding(candidate, factor, [n for n in wrong if n in names], names)
-
-
-def _finding(candidate: Candidate, factor: float, wrong: list[str], names: list[str]) -> Finding:
-    meaning = CATALOGUE[candidate.key]
-    sentence = f"{meaning[0].upper()}{meaning[1:]}: {candidate.text}."
-    evidence = (
-        f"a backward pass with just this mistake gives the gradients at hand, in every entry of "
-        f"{', '.join(names)}; wrong among them: {', '.join(wrong)}"
+    if not found:
+        return Diagnosis(measured.report, pattern=lines, notes=notes)
+    first, *others = found
+    return Diagnosis(
+        measured.report,
+        list(first.findings),
+        [list(e.findings) for e in others],
+        list(first.missing),
+        lines,
+        notes,
     )
-    if factor != 1.0:
-        evidence += f", up to a factor of {factor:g}"
-    return Finding(candidate.key, sentence, evidence)
 
 
-def _explains(truth: list[Array], gradients: list[Array], given: list[Any], wildcards: set[int]) -> bool:
-    network = max((float(np.abs(t).max(initial=0.0)) for t in truth), default=0.0)
-    differs = False
-    for i, (right, wrong, found) in enumerate(zip(truth, gradients, given, strict=True)):
-        if i in wildcards:
-            continue
-        actual = np.zeros(right.shape) if found is None else found
-        if not _close(wrong, actual, network):
-            return False
-        scale = float(np.abs(right).max(initial=0.0))
-        differs |= wrong.shape != right.shape or bool(
-            np.abs(wrong - right).max(initial=0.0) > DIFFERENT * scale
-        )
-    return differs
-
-
-def _close(a: Array, b: Array, network: float) -> bool:
-    if a.shape != b.shape or b.dtype.kind not in "biuf":
-        return False
-    scale = max(float(np.abs(a).max(initial=0.0)), float(np.abs(b).max(initial=0.0)))
-    worst = float(np.abs(a - b).max(initial=0.0))
-    return worst <= MATCH * scale + 1e-12 * network
-
-
-def _matches(truth: list[Array], gradients: list[Any]) -> bool:
-    network = max((float(np.abs(t).max(initial=0.0)) for t in truth), default=0.0)
-    return all(
-        g is not None and _close(t, np.asarray(g), network) for t, g in zip(truth, gradients, strict=True)
-    )
+def _written_into(subject: Subject, measured: Measured) -> tuple[Finding, list[Any]] | None:
+    """Who writes into an array that it was given, and the gradients where everybody gets a copy."""
+    if not isinstance(subject, ModuleSubject):
+        return None
+    shielded = protected_gradients(subject, measured.cotangent)
+    if shielded is None:
+        return None
+    gradients, writer = shielded
+    sentence = f"{writer} writes into an array that it was given, which another layer still needs."
+    evidence = "with a copy of the array instead, the gradients are others"
+    return Finding("modified-in-place", sentence, evidence), gradients
 
 
 def _changed(subject: Subject, measured: Measured) -> Iterator[tuple[int, Array]]:

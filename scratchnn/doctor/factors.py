@@ -1,221 +1,211 @@
-"""Gradients that are the right ones times a number, or the right ones in another shape."""
+"""What it means that gradients are the right ones times a number, or the right ones in another shape."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from ..checks import Array
-from ..gradcheck.judge import Measured
-from ..gradcheck.subject import Subject
-from .catalogue import CATALOGUE, Case
+from .case import Case
+from .catalogue import CATALOGUE
+from .layout import Sizes
+from .residue import MATCH, Residue, Tensor
+from .tape import Node
 
-__all__ = ["common_factor", "explain", "proportional"]
+__all__ = ["Atom", "Meaning", "Meanings", "evidence_of", "names_of"]
 
-CLOSE = 1e-9
-
-
-def common_factor(right: Array, wrong: Array) -> float | None:
-    """c where wrong = c * right in every entry, else None."""
-    if right.shape != wrong.shape or wrong.dtype.kind not in "biuf" or not right.size:
-        return None
-    scale = float((right * right).sum())
-    if scale == 0 or not np.isfinite(wrong).all():
-        return None
-    c = float((wrong * right).sum()) / scale
-    worst = float(np.abs(wrong - c * right).max())
-    largest = max(float(np.abs(wrong).max()), float(np.abs(right).max()) * min(1.0, abs(c)))
-    return c if worst <= CLOSE * largest or (c == 0 and not wrong.any()) else None
+# What a residue is made of: a kind ("sign", "times", "transposed", ...) and one or two numbers.
+Atom: TypeAlias = tuple[str, float, float]
 
 
-def proportional(right: list[Array], wrong: list[Array]) -> bool:
-    """The two are the same up to one number for each tensor."""
-    return all(not r.any() or common_factor(r, w) is not None for r, w in zip(right, wrong, strict=True))
+@dataclass(frozen=True)
+class Meaning:
+    """What one residue may come from: these atoms, together. rank: small is more likely."""
+
+    rank: int
+    atoms: tuple[Atom, ...]
 
 
-def explain(
-    subject: Subject, measured: Measured, case: Case | None, truth: list[Array], given: list[Any]
-) -> Iterator[tuple[int, str, str, str]]:
-    """(rank, name, sentence, evidence) for what factors and shapes alone explain."""
-    yield from _shapes(subject.names, truth, given)
-    factors: dict[str, float] = {}
-    for name, right, found in zip(subject.names, truth, given, strict=True):
-        wrong = np.zeros(right.shape) if found is None else found
-        if wrong.shape == right.shape and not right.any() and not wrong.any():
-            continue
-        c = common_factor(right, wrong)
-        if c is None:
-            return
-        if abs(c - 1) > CLOSE:
-            factors[name] = c
-    values = np.array(list(factors.values()))
-    if not factors or np.ptp(values) > CLOSE * np.abs(values).max():
-        return
-    c = float(values.mean())
-    names = _names(list(factors), everything=len(factors) == len(subject.names))
-    yield from _meanings(subject, measured, case, c, names)
-
-
-def _names(names: list[str], everything: bool) -> str:
+def names_of(names: Sequence[str], everything: bool = False) -> str:
     written = [f"d{n}" if n.isidentifier() else f"d({n})" for n in names]
     if len(written) == 1:
         return written[0]
     return "every gradient" if everything else f"each of {', '.join(written)}"
 
 
-def _meanings(
-    subject: Subject, measured: Measured, case: Case | None, c: float, names: str
-) -> Iterator[tuple[int, str, str, str]]:
-    evidence = f"{names} is the right gradient times {c:.6g} in every entry"
-    if c == 0:
-        yield 0, "no-gradient", f"{names} is zero: the backward never computes it, or loses it.", evidence
-        return
-    if _near(c, -1):
-        yield 0, "sign-flipped", f"{names} has its sign flipped in every entry.", evidence
-        return
-    sizes = _sizes(subject, measured)
-    squared = _squared_error(subject, case)
-    sign = "" if c > 0 else " Its sign is flipped as well."
-    known = False
-    for size, what in sizes.items():
-        if _near(abs(c), size):
-            known = True
-            sentence = (
-                f"{names} is the right gradient times {c:.6g}: {what}. The forward takes a mean, whose "
-                f"division is missing from the backward.{sign}"
+class Meanings:
+    """Reads residues. sizes: of the data; squared: a loss known to be so; dloss: of a scalar output."""
+
+    def __init__(self, case: Case | None, sizes: Sizes, squared: bool, dloss: float | None) -> None:
+        self.sizes, self.lengths, self.divisors = sizes.means, sizes.lengths, sizes.divisors
+        self.dloss = dloss
+        self.squared = squared if case is None else _squared_error(case)
+        self.divides = case is None or _divides(case)
+
+    def known(self, factor: float) -> bool:
+        """The factor means something."""
+        return factor in (0.0, 1.0) or any(True for _ in self._numbers(factor))
+
+    def read(self, residue: Residue) -> list[Meaning]:
+        """What may have left this residue, the likeliest first."""
+        shape: list[Atom] = [] if residue.kind == "same" else [(residue.kind, 0, 0)]
+        c = residue.factor
+        if c == 1.0:
+            found = [Meaning(0, ())]
+        elif c == 0:
+            found = [Meaning(0, (("zero", 0, 0),))]
+        else:
+            found = [Meaning(rank, tuple(atoms)) for rank, atoms in self._numbers(c)]
+            if self.dloss is not None and _near(c * self.dloss, 1):
+                found.append(Meaning(0, (("dloss", 0, 0),)))
+        if not found:
+            found = [Meaning(5, (("constant", c, 0),))]
+        return [Meaning(m.rank, (*shape, *m.atoms)) for m in sorted(found, key=lambda m: m.rank)]
+
+    def _numbers(self, c: float) -> Iterator[tuple[int, list[Atom]]]:
+        """(rank, atoms) for each way to make c: of a sign, a 2, and a size or a quotient of two."""
+        sign: list[Atom] = [("sign", 0, 0)] if c < 0 else []
+        size = abs(c)
+        if _near(size, 1):
+            if sign:
+                yield 0, sign
+            return
+        two = 1 if self.squared else 2
+        ones: list[tuple[int, Atom, float]] = [(two, ("halved", 0, 0), 0.5), (two, ("doubled", 0, 0), 2.0)]
+        for n in self.sizes:
+            rank = 2 if n == 2 and self.squared else 1
+            lost = 3 if n == 2 and not self.divides else rank
+            ones += [(lost, ("times", n, 0), float(n)), (rank, ("over", n, 0), 1.0 / n)]
+        alone = [(rank, [atom, *sign]) for rank, atom, value in ones if _near(size, value)]
+        if alone:
+            yield from alone
+            return
+        for (r, a, va), (s, b, vb) in itertools.product(ones[2:], ones[:2]):
+            if _near(size, va * vb):
+                # What the forward divides by is what is lost, rather than another size.
+                yield r + s + (1 if a[1] in self.divisors else 2), [a, b, *sign]
+        for n, m in itertools.product(self.sizes, self.lengths) if self.divides else ():
+            if n != m and _near(size, n / m):
+                yield 4, [("another", n, m), *sign]
+
+    # ---- words ------------------------------------------------------------------------------
+
+    def words(self, atom: Atom, tensors: Sequence[Tensor], names: str, alone: bool) -> tuple[str, str]:
+        """(name, sentence) of one atom in these tensors; `alone`: nothing else is wrong with them."""
+        kind, n, m = atom
+        what = self.sizes.get(int(n), "")
+        if kind == "zero":
+            return "no-gradient", f"{names} is zero: the backward never computes it, or loses it."
+        if kind == "dloss":
+            meaning = CATALOGUE["upstream-ignored"].capitalize()
+            return "upstream-ignored", f"{meaning}: {names} is the one for dloss = 1."
+        if kind == "sign":
+            return "sign-flipped", f"{names} has its sign flipped in every entry."
+        if kind == "halved":
+            where = "the squared error's derivative" if self.squared else "a square's derivative"
+            half = "half of the right gradient" if alone else "too small by a 2"
+            return "factor-2-dropped", f"{names} is {half}: the 2 of {where} is missing."
+        if kind == "doubled":
+            twice = "twice the right gradient" if alone else "too large by a 2"
+            return (
+                "factor-2-doubled",
+                f"{names} is {twice}: a 2 (of a squared error?) was multiplied in twice.",
             )
-            yield (2 if squared and size == 2 else 1), "sum-for-mean", sentence, evidence
-        if _near(abs(c), 1 / size):
-            known = True
-            if _divides(case, subject):
-                sentence = (
-                    f"{names} is the right gradient divided by {size}: {what}. The division of the mean was "
-                    f"made twice: once in the loss, once more after it.{sign}"
-                )
-                yield (2 if squared and size == 2 else 1), "divided-twice", sentence, evidence
-            else:
-                sentence = (
-                    f"{names} is the right gradient divided by {size}: {what}. The forward takes a sum, the "
-                    f"backward is that of a mean.{sign}"
-                )
-                yield 1, "mean-for-sum", sentence, evidence
-    if _near(abs(c), 0.5):
-        known = True
-        where = "the squared error's derivative" if squared else "a square's derivative"
-        sentence = f"{names} is half of the right gradient: the 2 of {where} is missing.{sign}"
-        yield (1 if squared else 2), "factor-2-dropped", sentence, evidence
-    if _near(abs(c), 2):
-        known = True
-        sentence = (
-            f"{names} is twice the right gradient: a 2 (of a squared error?) was multiplied in twice.{sign}"
-        )
-        yield (1 if squared else 2), "factor-2-doubled", sentence, evidence
-    if measured.cotangent.ndim == 0 and _near(c * float(measured.cotangent), 1):
-        known = True
-        sentence = f"{CATALOGUE['upstream-ignored'].capitalize()}: {names} is the one for dloss = 1."
-        yield 0, "upstream-ignored", sentence, evidence
-    if not known:
-        sentence = (
-            f"{names} is the right gradient times {c:.6g}, which is no size of the data ({_list(sizes)})."
-        )
-        yield 5, "constant-factor", sentence, evidence
+        if kind == "another":
+            return "divided-by-another-size", (
+                f"{names} is divided by {int(m)} ({self.lengths[int(m)]}), where the forward divides by "
+                f"{int(n)} ({what})."
+            )
+        if kind == "times" and not self.divides:
+            return "constant-factor", f"{names} is too large by {int(n)}, which is {what}."
+        if kind == "times":
+            return "sum-for-mean", (
+                f"{names} is {'the right gradient times' if alone else 'too large by'} {int(n)}: {what}. "
+                "The forward takes a mean, whose "
+                "division is missing from the backward."
+            )
+        over = "the right gradient divided by" if alone else "too small by"
+        if kind == "over" and self.divides:
+            return "divided-twice", (
+                f"{names} is {over} {int(n)}: {what}. The division of the mean was "
+                "made twice: once in the loss, once more after it."
+            )
+        if kind == "over":
+            return "mean-for-sum", (
+                f"{names} is {over} {int(n)}: {what}. The forward takes a sum, the "
+                "backward is that of a mean."
+            )
+        if kind == "constant":
+            of = f" ({_list(self.sizes)})" if self.sizes else ""
+            return "constant-factor", (
+                f"{names} is the right gradient times {n:.6g}, which is no size of the data{of}."
+            )
+        return _of_shape(kind, tensors, names)
 
 
 def _near(a: float, b: float) -> bool:
-    return abs(a - b) <= CLOSE * max(abs(a), abs(b))
-
-
-def _sizes(subject: Subject, measured: Measured) -> dict[int, str]:
-    """Numbers that means divide by: {number: what it is}."""
-    shapes = [measured.y.shape, subject.values[0].shape]
-    if (gradient := getattr(measured.run, "loss_gradient", None)) is not None:
-        shapes.insert(0, np.shape(gradient))
-    found: dict[int, list[str]] = {}
-    for shape in shapes:
-        if not shape:
-            continue
-        n, size = int(shape[0]), int(np.prod(shape))
-        for number, what in (
-            (n, "the batch size"),
-            (size, "the number of elements"),
-            (size // max(n, 1), "the row's length"),
-        ):
-            if number > 1 and what not in found.setdefault(number, []):
-                found[number].append(what)
-    return {number: " or ".join(whats) for number, whats in found.items()}
+    return abs(a - b) <= MATCH * max(abs(a), abs(b))
 
 
 def _list(sizes: dict[int, str]) -> str:
     return ", ".join(f"{what} is {number}" for number, what in sizes.items())
 
 
-def _squared_error(subject: Subject, case: Case | None) -> bool:
+def _of_shape(kind: str, tensors: Sequence[Tensor], names: str) -> tuple[str, str]:
+    if kind == "transposed":
+        return (
+            "transpose",
+            f"{names} is the transpose of the right gradient: one .T too few, or one too many.",
+        )
+    if kind == "turned":
+        text = f"{names} is the transpose of the right gradient, reshaped; use .T where it is reshaped."
+        return "transpose", text
+    pairs = " and ".join(dict.fromkeys(f"{t.found.shape} instead of {t.truth.shape}" for t in tensors))
+    return "wrong-shape", f"{names} has the right numbers in shape {pairs}."
+
+
+def evidence_of(residue: Residue, names: str) -> str:
+    """What the numbers say, where a tensor's residue is this one."""
+    c = residue.factor
+    if residue.kind == "same":
+        return f"{names} is the right gradient times {c:.6g} in every entry"
+    times = "" if c == 1.0 else f", times {c:.6g}"
+    if residue.kind == "reshaped":
+        return f"the numbers of {names} in order are the right ones{times}"
+    return f"the numbers of {names} in order are those of the transpose{times}"
+
+
+# ---- what the forward says --------------------------------------------------------------------
+
+
+def _squared_error(case: Case) -> bool:
     """A difference that is squared stands in the forward."""
-    if case is None:
-        return "MSE" in subject.title
-    for node in case.tape.nodes[: case.output.index + 1]:
-        same = node.op == "multiply" and len(node.args) == 2 and node.args[0] is node.args[1]
-        power = node.op == "power" and np.all(np.asarray(node.args[1]) == 2) if len(node.args) == 2 else False
-        if node.op == "square" or same or power:
+    for node in case.nodes:
+        if node.op == "square":
             return True
-        if node.op == "multiply" and len(node.args) == 2:
-            a, b = (x.value if hasattr(x, "value") else x for x in node.args)
-            if np.shape(a) == np.shape(b) and np.array_equal(a, b):
+        if node.op in ("multiply", "power") and len(node.args) == 2:
+            a, b = node.values()
+            if node.op == "power" and np.all(np.asarray(b) == 2):
+                return True
+            if node.op == "multiply" and np.shape(a) == np.shape(b) and np.array_equal(a, b):
                 return True
     return False
 
 
-def _divides(case: Case | None, subject: Subject) -> bool:
+def _divides(case: Case) -> bool:
     """The forward has a mean, or a division by a constant."""
-    if case is None:
-        return True
-    for node in case.tape.nodes[: case.output.index + 1]:
+    for node in case.nodes:
         if node.op == "mean":
             return True
         if node.op in ("divide", "multiply"):
             for arg in node.args:
                 if (
-                    not hasattr(arg, "value")
+                    not isinstance(arg, Node)
                     and np.ndim(arg) == 0
                     and float(arg) not in (0.0, 1.0, -1.0, 2.0)
                 ):
                     return True
     return False
-
-
-def _shapes(names: list[str], truth: list[Array], given: list[Any]) -> Iterator[tuple[int, str, str, str]]:
-    """Transposed, reshaped: right numbers in a wrong place."""
-    faults: list[tuple[str, str, str]] = []
-    for name, right, found in zip(names, truth, given, strict=True):
-        wrong = np.zeros(right.shape) if found is None else found
-        if wrong.dtype.kind not in "biuf":
-            return
-        if wrong.shape == right.shape and _same(right, wrong):
-            continue
-        title = _names([name], everything=False)
-        if right.ndim == 2 and wrong.shape == right.T.shape and _same(right.T, wrong):
-            text = f"{title} is the transpose of the right gradient: one .T too few, or one too many."
-            faults.append(("transpose", text, f"{title}.T is right in every entry"))
-        elif right.ndim == 2 and wrong.shape == right.shape and _same(right.T.reshape(right.shape), wrong):
-            text = f"{title} is the transpose of the right gradient, reshaped; use .T where it is reshaped."
-            faults.append(("transpose", text, "its numbers in order are those of the transpose"))
-        elif wrong.size == right.size and wrong.shape != right.shape and _same(right.ravel(), wrong.ravel()):
-            text = f"{title} has the right numbers in shape {wrong.shape} instead of {right.shape}."
-            faults.append(("wrong-shape", text, "the numbers in order are the right ones"))
-        else:
-            return
-    if faults:
-        kind = faults[0][0]
-        yield (
-            0,
-            kind,
-            " ".join(text for _, text, _ in faults),
-            "; ".join(dict.fromkeys(e for _, _, e in faults)),
-        )
-
-
-def _same(a: Array, b: Array) -> bool:
-    scale = float(np.abs(a).max(initial=0.0))
-    return a.shape == b.shape and float(np.abs(a - b).max(initial=0.0)) <= CLOSE * scale

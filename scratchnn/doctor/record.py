@@ -16,7 +16,8 @@ from ..checks import Array
 from ..gradcheck.pair import LossSubject, PairSubject
 from ..gradcheck.subject import ModuleSubject, Subject, held_random
 from ..losses import Loss
-from .tape import LOSS, Node, Tape, Traced
+from .tape import LOSS, Node, Tape
+from .traced import Traced, traced_leaf
 
 __all__ = ["record"]
 
@@ -39,7 +40,9 @@ FORWARDS: dict[type, Callable[[Any, Any], Any]] = {
 def record(subject: Subject) -> tuple[Tape, Node] | None:
     """The tape of the subject's forward and its output, or None where it cannot be followed."""
     tape = Tape()
-    leaves = [tape.leaf(name, value) for name, value in zip(subject.names, subject.values, strict=True)]
+    leaves = [
+        traced_leaf(tape, name, value) for name, value in zip(subject.names, subject.values, strict=True)
+    ]
     try:
         with held_random(), _open_doors():
             if isinstance(subject, ModuleSubject):
@@ -68,8 +71,8 @@ def record(subject: Subject) -> tuple[Tape, Node] | None:
 def _run_module(subject: ModuleSubject, leaves: list[Traced]) -> Any:
     model, loss_fn = copy.deepcopy((subject.pristine, subject.loss_fn))
     inputs, rest = leaves[: len(subject.inputs)], leaves[len(subject.inputs) :]
-    for parameter, leaf in zip(model.parameters(), rest, strict=True):
-        parameter.data = leaf
+    for parameter, array in zip(model.parameters(), rest, strict=True):
+        parameter.data = array
     tape = leaves[0].node.tape if leaves[0].node is not None else Tape()
     for path, module in model.named_modules():
         kind = type(getattr(module, "inner", module)).__name__

@@ -1,27 +1,23 @@
-# A subclass of ndarray that need not take every argument of ndarray's methods.
-# mypy: disable-error-code="override"
-"""A record of a forward pass, taken while somebody's own NumPy code runs.
+"""A record of a forward pass: it can be played again with other values, and run backwards.
 
-The code is given `Traced` arrays, which are NumPy arrays that write down what is done with them. The
-record can be played again with other values, and run backwards; with one rule replaced by a wrong one,
-the backward run gives the gradient that a program with just that mistake would give.
+With one rule replaced by a wrong one, the backward run gives the gradient that a program with just that
+mistake would give.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..checks import Array
-from . import rules
 
-__all__ = ["LOSS", "Node", "Tape", "Traced", "unbroadcast"]
+__all__ = ["LOSS", "NOTHING", "Change", "Node", "Rule", "Tape", "unbroadcast"]
 
 LOSS = "the loss"  # the scope of a loss's nodes
-# What replaces a node's rule: dy -> [(node, its gradient)].
-Override = Callable[[Array], "list[tuple[Node, Array]]"]
+Rule: TypeAlias = "Callable[[Array], Any]"  # dy -> the gradient of one argument
 
 
 class Node:
@@ -51,9 +47,59 @@ class Node:
     def parents(self) -> list[Node]:
         return [a for a in self.args if isinstance(a, Node)]
 
-    def values(self, environment: Mapping[int, Array]) -> list[Any]:
-        """The arguments' values, taken from `environment` where it has them."""
-        return [environment.get(a.index, a.value) if isinstance(a, Node) else a for a in self.args]
+    def values(self, change: Change | None = None) -> list[Any]:
+        """The arguments' values, taken from `change` where it has them."""
+        if change is None or not (change.environment or change.constants):
+            return [a.value if isinstance(a, Node) else a for a in self.args]
+        return [
+            change.environment.get(a.index, a.value)
+            if isinstance(a, Node)
+            else change.constants.get((self.index, place), a)
+            for place, a in enumerate(self.args)
+        ]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a wrong backward does otherwise. Two of them, made in the same backward, are `one | other`.
+
+    Attributes:
+        edges: {(node, place of an argument): rule for that argument's gradient}.
+        jumps: {node y: (node x, rule)}: dx straight from dy, past all that lies between.
+        dropped: (parent, consumer) pairs whose contribution is forgotten.
+        environment: {node: value that rules see instead of the recorded one}.
+        constants: {(node, place of an argument): constant that its rule sees instead}.
+        cotangent: what the backward starts from; None for the right one.
+    """
+
+    edges: Mapping[tuple[int, int], Rule] = field(default_factory=dict)
+    jumps: Mapping[int, tuple[Node, Rule]] = field(default_factory=dict)
+    dropped: frozenset[tuple[int, int]] = frozenset()
+    environment: Mapping[int, Array] = field(default_factory=dict)
+    constants: Mapping[tuple[int, int], Array] = field(default_factory=dict)
+    cotangent: Array | None = None
+
+    def __or__(self, other: Change) -> Change:
+        """Both. Raises ValueError where they change the same thing."""
+        clash = (
+            self.edges.keys() & other.edges.keys()
+            or self.jumps.keys() & other.jumps.keys()
+            or self.environment.keys() & other.environment.keys()
+            or (self.cotangent is not None and other.cotangent is not None)
+        )
+        if clash:
+            raise ValueError("two changes of the same rule")
+        return Change(
+            {**self.edges, **other.edges},
+            {**self.jumps, **other.jumps},
+            self.dropped | other.dropped,
+            {**self.environment, **other.environment},
+            {**self.constants, **other.constants},
+            self.cotangent if other.cotangent is None else other.cotangent,
+        )
+
+
+NOTHING = Change()
 
 
 class Tape:
@@ -71,11 +117,11 @@ class Tape:
         self.read: list[Node] = []
         self.scope = ""
 
-    def leaf(self, name: str, value: Array) -> Traced:
+    def leaf(self, name: str, value: Array) -> Node:
         """A tensor that gradients are wanted for."""
         node = Node(self, "leaf", lambda: None, lambda dy, y: (), [], value.copy(), name)
         self.leaves.append(node)
-        return traced(value.copy(), node)
+        return node
 
     def consumers(self) -> dict[int, list[Node]]:
         """{node number: the nodes that use it, once for every use}."""
@@ -85,64 +131,63 @@ class Tape:
                 found[parent.index].append(node)
         return found
 
-    def replay(self, changed: Mapping[int, Array], only: set[int] | None = None) -> dict[int, Array]:
-        """The values of all nodes (or those in `only`) after those of some are changed."""
-        environment = dict(changed)
+    def replay(
+        self,
+        changed: Mapping[int, Array],
+        only: set[int] | None = None,
+        constants: Mapping[tuple[int, int], Array] | None = None,
+    ) -> Change:
+        """The values of all nodes (or those in `only`) after some of them, or some constants, are changed."""
+        new = Change(environment=dict(changed), constants=constants or {})
+        environment: Any = new.environment
+        again = {i for i, _ in new.constants}
         for node in self.nodes:
-            touched = any(parent.index in environment for parent in node.parents)
+            touched = node.index in again or any(parent.index in environment for parent in node.parents)
             if node.index in environment or not touched or (only is not None and node.index not in only):
                 continue
-            environment[node.index] = np.asarray(node.fn(*node.values(environment)))
-        return environment
+            environment[node.index] = np.asarray(node.fn(*node.values(new)))
+        return new
 
-    def backward(
-        self,
-        output: Node,
-        cotangent: Array,
-        overrides: Mapping[int, Override] | None = None,
-        environment: Mapping[int, Array] | None = None,
-        dropped: set[tuple[int, int]] | None = None,
-    ) -> dict[int, Array]:
-        """{node number: dL/dnode} for L = sum(cotangent * output).
+    def backward(self, output: Node, cotangent: Array, change: Change = NOTHING) -> dict[int, Array]:
+        """{node number: dL/dnode} for L = sum(cotangent * output), with some rules changed.
 
-        Args:
-            overrides: wrong rules for some nodes. environment: values that rules see instead of the
-                recorded ones. dropped: (parent, consumer) pairs whose contribution is forgotten.
+        Raises ValueError where a changed rule gives a shape that later rules cannot take.
         """
-        overrides, environment, dropped = overrides or {}, environment or {}, dropped or set()
-        gradients: dict[int, Array] = {output.index: np.asarray(cotangent, np.float64)}
+        start = cotangent if change.cotangent is None else change.cotangent
+        gradients: dict[int, Array] = {output.index: np.asarray(start, np.float64)}
         for node in reversed(self.nodes[: output.index + 1]):
             dy = gradients.get(node.index)
             if dy is None or node.op == "leaf":
                 continue
-            if node.index in overrides:
-                parts = overrides[node.index](dy)
+            if node.index in change.jumps:
+                x, rule = change.jumps[node.index]
+                parts = [(x, np.asarray(rule(dy)))]
             else:
-                parts = self.local(node, dy, environment)
+                parts = self.local(node, dy, change)
             for parent, gradient in parts:
-                if (parent.index, node.index) in dropped:
+                if (parent.index, node.index) in change.dropped:
                     continue
-                if (
-                    parent.op != "leaf"
-                    and gradient.shape != environment.get(parent.index, parent.value).shape
-                ):
-                    raise ValueError("a gradient of another shape can only end in a leaf")
                 held = gradients.get(parent.index)
                 gradients[parent.index] = gradient if held is None else held + gradient
         return gradients
 
     @staticmethod
-    def local(
-        node: Node, dy: Array, environment: Mapping[int, Array] | None = None
-    ) -> list[tuple[Node, Array]]:
-        """The right rule of one node."""
-        environment = environment or {}
-        values = node.values(environment)
-        y = environment.get(node.index, node.value)
-        gradients = node.vjp(dy, y, *values)
+    def local(node: Node, dy: Array, change: Change = NOTHING) -> list[tuple[Node, Array]]:
+        """One node's rule: the gradient for each argument that is a node."""
+        values = node.values(change)
+        y = change.environment.get(node.index, node.value)
+        wrong = [change.edges.get((node.index, place)) for place in range(len(values))]
+        right: Sequence[Any] = wrong
+        if any(rule is None and isinstance(arg, Node) for rule, arg in zip(wrong, node.args, strict=True)):
+            right = node.vjp(dy, y, *values)
         return [
-            (arg, unbroadcast(np.asarray(gradient, np.float64), np.shape(value)))
-            for arg, value, gradient in zip(node.args, values, gradients, strict=True)
+            (
+                arg,
+                np.asarray(rule(dy), np.float64)
+                if rule is not None
+                else unbroadcast(np.asarray(gradient, np.float64), np.shape(value)),
+            )
+            for arg, value, gradient, rule in zip(node.args, values, right, wrong, strict=True)
             if isinstance(arg, Node)
         ]
 
@@ -158,192 +203,3 @@ def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
     if stretched:
         gradient = gradient.sum(axis=stretched, keepdims=True)
     return np.broadcast_to(gradient, shape)
-
-
-class Traced(np.ndarray):
-    """An array that writes down what is done with it."""
-
-    node: Node | None
-
-    def __array_finalize__(self, source: Any) -> None:
-        self.node = None
-
-    # ---- operations -------------------------------------------------------------------------
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        out = kwargs.pop("out", None)
-        if method == "reduce" and ufunc.__name__ in rules.REDUCTIONS and isinstance(inputs[0], Traced):
-            axis, keepdims = kwargs.get("axis", 0), kwargs.get("keepdims", False)
-            result = _reduce(rules.REDUCTIONS[ufunc.__name__], inputs[0], axis, keepdims)
-        elif method == "__call__" and ufunc.__name__ in rules.UFUNCS and kwargs.get("where", True) is True:
-            result = _record(ufunc.__name__, ufunc, rules.UFUNCS[ufunc.__name__], inputs)
-        else:
-            result = getattr(ufunc, method)(*[_plain(x) for x in inputs], **kwargs)
-        if out is None:
-            return result
-        target = out[0]
-        np.copyto(_plain(target), _plain(result))
-        if isinstance(target, Traced):
-            _overwrite(target, getattr(result, "node", None))
-        return target
-
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        name = func.__name__
-        if name == "where" and len(args) == 3:
-            condition = _plain(args[0])
-            return _record("where", *rules.where_rule(condition), args[1:])
-        if name in ("dot", "inner") and len(args) == 2:
-            return np.matmul(args[0], args[1] if name == "dot" else np.transpose(args[1]))
-        if name == "concatenate":
-            axis = kwargs.get("axis", args[1] if len(args) > 1 else 0)
-            return _record("concatenate", *rules.concatenate_rule(axis), args[0])
-        if name == "clip" and len(args) == 3:
-            return np.minimum(np.maximum(args[0], args[1]), args[2])
-        if name == "transpose":
-            return Traced.transpose(args[0], *args[1:], **kwargs)
-        if name in ("zeros_like", "ones_like", "full_like", "empty_like", "shape", "ndim", "size"):
-            return func(_plain(args[0]), *args[1:], **kwargs)
-        if name in ("argmax", "argmin", "argsort", "isnan", "isfinite", "allclose", "array_equal", "copyto"):
-            return func(*[_plain(a) for a in args], **kwargs)
-        return super().__array_function__(func, types, args, kwargs)
-
-    def __getitem__(self, index: Any) -> Any:
-        return _record("getitem", *rules.index_rule(_plain_index(index)), [self])
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        index = _plain_index(index)
-        new = _record("setitem", *rules.assign_rule(index), [self, value])
-        np.ndarray.__setitem__(_plain(self), index, _plain(value))
-        _overwrite(self, getattr(new, "node", None))
-
-    def sum(
-        self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, **_: Any
-    ) -> Any:
-        return _reduce("sum", self, axis, keepdims)
-
-    def mean(
-        self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, **_: Any
-    ) -> Any:
-        return _reduce("mean", self, axis, keepdims)
-
-    def max(self, axis: Any = None, out: Any = None, keepdims: bool = False, **_: Any) -> Any:
-        return _reduce("max", self, axis, keepdims)
-
-    def min(self, axis: Any = None, out: Any = None, keepdims: bool = False, **_: Any) -> Any:
-        return _reduce("min", self, axis, keepdims)
-
-    def var(
-        self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: int = 0, keepdims: bool = False
-    ) -> Any:
-        centred = self - self.mean(axis=axis, keepdims=True)
-        total = (centred * centred).sum(axis=axis, keepdims=keepdims)
-        count = self.size / max(np.size(total), 1)
-        return total / (count - ddof)
-
-    def std(
-        self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: int = 0, keepdims: bool = False
-    ) -> Any:
-        return np.sqrt(self.var(axis=axis, ddof=ddof, keepdims=keepdims))
-
-    def reshape(self, *shape: Any, order: Any = "C", **_: Any) -> Any:
-        shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
-        return _record("reshape", *rules.reshape_rule(shape), [self])
-
-    def ravel(self, order: Any = "C") -> Any:
-        return self.reshape(-1)
-
-    def flatten(self, order: Any = "C") -> Any:
-        return self.reshape(-1)
-
-    def squeeze(self, axis: Any = None) -> Any:
-        return self.reshape(np.squeeze(_plain(self), axis).shape)
-
-    def transpose(self, *axes: Any, **kwargs: Any) -> Any:
-        axes = kwargs.get("axes", axes)
-        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)) else (axes or None)
-        return _record("transpose", *rules.transpose_rule(order), [self])
-
-    @property
-    def T(self) -> Any:
-        return self.transpose()
-
-    @property
-    def mT(self) -> Any:
-        return self.swapaxes(-1, -2)
-
-    def swapaxes(self, a: int, b: int) -> Any:
-        order = list(range(self.ndim))
-        order[a], order[b] = order[b], order[a]
-        return self.transpose(order)
-
-    def dot(self, other: Any, out: Any = None) -> Any:
-        return np.matmul(self, other)
-
-    def clip(self, low: Any = None, high: Any = None, out: Any = None, **_: Any) -> Any:
-        y = self if low is None else np.maximum(self, low)
-        return y if high is None else np.minimum(y, high)
-
-    def take(self, indices: Any, axis: Any = None, **_: Any) -> Any:
-        index = (slice(None),) * (0 if axis is None else axis % self.ndim) + (_plain_index(indices),)
-        return (self.ravel() if axis is None else self)[index]
-
-    def copy(self, order: Any = "C") -> Any:
-        return _record("copy", np.copy, lambda dy, y, x: (dy,), [self])
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        return self.copy()
-
-    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.copy() if np.dtype(dtype).kind in "fc" else _plain(self).astype(dtype)
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def item(self, *args: Any) -> Any:
-        if self.node is not None:
-            self.node.tape.read.append(self.node)
-        return _plain(self).item(*args)
-
-    def tolist(self) -> Any:
-        return _plain(self).tolist()
-
-
-def traced(value: Array, node: Node | None) -> Traced:
-    array = np.asarray(value).view(Traced)
-    array.node = node
-    return array
-
-
-def _plain(x: Any) -> Any:
-    return x.view(np.ndarray) if isinstance(x, Traced) else x
-
-
-def _plain_index(index: Any) -> Any:
-    if isinstance(index, tuple):
-        return tuple(_plain(i).copy() if isinstance(i, Traced) else i for i in index)
-    return _plain(index).copy() if isinstance(index, Traced) else index
-
-
-def _record(op: str, fn: Callable[..., Any], vjp: Callable[..., Sequence[Any]], args: Sequence[Any]) -> Any:
-    """Do it, and write it down if a recorded array takes part."""
-    values = [_plain(a) for a in args]
-    result = fn(*values)
-    nodes = [a.node if isinstance(a, Traced) else None for a in args]
-    known = [n for n in nodes if n is not None]
-    if not known:
-        return result
-    # Constants are copied: the code may write into them later.
-    kept = [n if n is not None else np.array(v) for n, v in zip(nodes, values, strict=True)]
-    value = np.array(result)
-    node = Node(known[0].tape, op, fn, vjp, kept, value)
-    return traced(np.asarray(result), node)
-
-
-def _reduce(kind: str, x: Any, axis: Any, keepdims: bool) -> Any:
-    return _record(kind, *rules.reduction_rule(kind, axis, keepdims), [x])
-
-
-def _overwrite(target: Traced, new: Node | None) -> None:
-    old, target.node = target.node, new
-    if old is not None and new is not None:
-        old.tape.overwritten.append((old, new))
