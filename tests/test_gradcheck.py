@@ -142,15 +142,23 @@ class Plain:
 def test_a_layer_that_knows_nothing_of_scratchnn(where: str) -> None:
     layer = Plain(where)
     before = layer.W.copy()
-    report = snn.gradcheck(layer, draws(3, 4))
+    left = snn.gradcheck(layer, draws(3, 4))
+    assert left.verdict == "not checked"
+    assert left["scale"].status == "not checked"
+    report = snn.gradcheck(layer, draws(3, 4), constants=["scale"])
     assert report
+    assert report.constants == ["scale"]
     assert [row.name for row in report.tensors] == ["inputs", "W"], str(report)
     assert "Plain" in str(report)
     assert layer.W.dtype == np.float32
     assert np.array_equal(layer.W, before)
     assert not hasattr(layer, "seen")
     wrong = snn.gradcheck(
-        Plain(where, factor=1.01), draws(3, 4), loss_fn=snn.MSELoss(), target=np.zeros((3, 2))
+        Plain(where, factor=1.01),
+        draws(3, 4),
+        loss_fn=snn.MSELoss(),
+        target=np.zeros((3, 2)),
+        constants="scale",
     )
     assert [row.name for row in wrong.tensors if row.status == "FAIL"] == ["W"]
 

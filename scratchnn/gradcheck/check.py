@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +10,11 @@ import numpy as np
 from numpy.exceptions import ComplexWarning
 
 from ..checks import Array
-from ..layers import Module
-from ..losses import Loss
-from .adopt import adopt, adoptable
 from .judge import Judge, Measured, by_direction, rounding_floor
+from .make import make_subject
 from .numeric import analytic_on_complex, differences, entry
-from .pair import LossSubject, PairSubject
-from .report import GradcheckError, GradcheckReport
-from .subject import ModuleSubject, Subject, float_array, held_random, short_repr
+from .report import UNCHECKED, GradcheckError, GradcheckReport, TensorCheck
+from .subject import Subject, held_random
 
 __all__ = ["Measured", "gradcheck", "make_subject", "measure", "quietly"]
 
@@ -33,6 +29,7 @@ def gradcheck(
     *inputs: Any,
     loss_fn: Any = None,
     target: Any = None,
+    constants: Sequence[Any] = (),
     method: str = "auto",
     tolerance: float | None = None,
     max_entries: int = 500,
@@ -70,7 +67,7 @@ def gradcheck(
     Source: Squire and Trapp 1998; torch.autograd.gradcheck for the name.
     """
     with quietly():
-        made = make_subject(subject, inputs, loss_fn, target)
+        made = make_subject(subject, inputs, loss_fn, target, constants)
         measured = measure(made, method, tolerance, max_entries, seed)
     if raise_on_fail and not measured.report:
         raise GradcheckError(measured.report)
@@ -90,37 +87,6 @@ class quietly:
     def __exit__(self, *error: Any) -> None:
         for context in reversed(self._contexts):
             context.__exit__(*error)
-
-
-def make_subject(subject: Any, inputs: Sequence[Any], loss_fn: Any, target: Any) -> Subject:
-    """Whatever was given, as a Subject."""
-    if "torch" in sys.modules:
-        from . import torch_subject
-
-        if torch_subject.is_torch(subject, inputs):
-            return torch_subject.TorchSubject(subject, inputs, loss_fn, target)
-    if isinstance(subject, tuple) and len(subject) == 2 and all(map(callable, subject)):
-        if loss_fn is not None:
-            raise TypeError("gradcheck of a pair (op, op_vjp) takes no loss_fn; check the loss by itself")
-        return PairSubject(subject[0], subject[1], inputs)
-    if isinstance(subject, type):
-        raise TypeError(
-            f"gradcheck got the class {subject.__name__}; pass an object: {subject.__name__}(...)"
-        )
-    if isinstance(subject, Loss):
-        if len(inputs) != 2:
-            raise TypeError(
-                f"gradcheck of a loss needs its two inputs: gradcheck({subject!r}, prediction, target)"
-            )
-        return LossSubject(subject, *inputs)
-    if adoptable(subject) and inputs:
-        subject = adopt(subject, [float_array(x, "x") for x in inputs])
-    if isinstance(subject, Module):
-        return ModuleSubject(subject, inputs, loss_fn, target)
-    raise TypeError(
-        f"gradcheck got {short_repr(subject)}; it needs a Module, a loss, a pair (op, op_vjp), "
-        "or something of torch's (import torch first)"
-    )
 
 
 def measure(subject: Subject, method: str, tolerance: float | None, max_entries: int, seed: int) -> Measured:
@@ -190,8 +156,14 @@ def _measure(
         subject.title, "directional" if method == "directional" else kind, reason, [], bound
     )
     measured = Measured(report, subject, cotangent, y, run)
+    left = [
+        TensorCheck(name, shape, UNCHECKED, 0, int(np.prod(shape)), note=why)
+        for name, shape, why in subject.unchecked
+    ]
+    report.constants.extend(subject.constants)
     if method == "directional":
         report.tensors.extend(by_direction(measured, t, kind, rng) for t in range(len(subject.values)))
+        report.tensors.extend(left)
         return measured
     samples = [_sample(value.shape, max_entries, rng) for value in subject.values]
     numeric = [
@@ -204,6 +176,7 @@ def _measure(
         measured.numeric.append((sample, numeric[t]))
         judge = Judge(measured, t, sample, numeric[t], kind, floor, rng)
         report.tensors.append(judge.row())
+    report.tensors.extend(left)
     return measured
 
 

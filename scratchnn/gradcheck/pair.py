@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..checks import Array
+from .names import TARGETS
 from .subject import (
+    NO_GRADIENT,
     BackwardRun,
     Subject,
     argument_names,
@@ -20,6 +22,7 @@ from .subject import (
     parameters_of,
     short_repr,
     takes_argument,
+    unknown_constant,
 )
 
 __all__ = ["LossSubject", "PairSubject"]
@@ -32,7 +35,13 @@ class PairSubject(Subject):
     It returns gradients in the order of op's float arrays.
     """
 
-    def __init__(self, op: Callable[..., Any], vjp: Callable[..., Any], inputs: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        op: Callable[..., Any],
+        vjp: Callable[..., Any],
+        inputs: Sequence[Any],
+        constants: Sequence[Any] = (),
+    ) -> None:
         self.op, self.vjp = op, vjp
         self.inputs = [_argument(x) for x in inputs]
         floats = [i for i, x in enumerate(self.inputs) if _is_float_array(x)]
@@ -48,11 +57,33 @@ class PairSubject(Subject):
         answered = self.backward(
             self.cotangent(self.output(self.values), np.random.default_rng(0)), self.values
         )
-        kept = [k for k in range(len(floats)) if k in self.answered]
+        fixed = self._constants(inputs, constants)
+        kept = [k for k, i in enumerate(floats) if k in self.answered and i not in fixed]
+        left = [i for k, i in enumerate(floats) if k not in self.answered and i not in fixed]
+        # A loss answers for the prediction only.
+        self.constants = [
+            names[i] for i in floats if i in fixed or (i in left and names[i].lower() in TARGETS)
+        ]
+        self.unchecked = [
+            (names[i], self.inputs[i].shape, NO_GRADIENT) for i in left if names[i] not in self.constants
+        ]
         self.places = [floats[k] for k in kept]
         self.names, self.values = [self.names[k] for k in kept], [self.values[k] for k in kept]
-        if not kept:
+        if not self.answered:
             raise TypeError(f"{name_of(vjp)} returned {answered.gradients!r}; it must return gradients")
+
+    def _constants(self, inputs: Sequence[Any], constants: Sequence[Any]) -> set[int]:
+        """The numbers of the arguments that the user calls constant, by name or by the array itself."""
+        fixed = set()
+        for constant in [constants] if isinstance(constants, (str, np.ndarray)) else constants:
+            if isinstance(constant, str):
+                found = [i for i, name in enumerate(self.arguments) if name == constant]
+            else:
+                found = [i for i, x in enumerate(inputs) if x is constant]
+            if not found:
+                raise ValueError(unknown_constant(constant, self.arguments))
+            fixed.update(found)
+        return fixed
 
     def _arguments(self, values: Sequence[Array]) -> list[Any]:
         arguments = copy.copy(self.inputs)

@@ -21,6 +21,8 @@ from ..losses import Loss
 from ..random import default_generator
 
 __all__ = [
+    "NO_GRADIENT",
+    "AnyShape",
     "BackwardRun",
     "ModuleSubject",
     "ShapeError",
@@ -34,7 +36,10 @@ __all__ = [
     "parameters_of",
     "short_repr",
     "takes_argument",
+    "unknown_constant",
 ]
+
+NO_GRADIENT = "no gradient found"
 
 
 @contextmanager
@@ -78,12 +83,16 @@ class Subject:
     Attributes:
         title: in one line. names, values: of the tensors to check.
         real_only: why the function cannot take complex arrays, if that is known; else "".
+        unchecked: (name, shape, why) of arrays that the output depends on and no gradient was found for.
+        constants: names of arrays that are not trained.
     """
 
     title: str
     names: list[str]
     values: list[Array]
     real_only = ""
+    unchecked: Sequence[tuple[str, tuple[int, ...], str]] = ()
+    constants: Sequence[str] = ()
 
     def output(self, values: Sequence[Array]) -> Array:
         """y for these tensors, all float64 or all complex128."""
@@ -103,10 +112,19 @@ class Subject:
 class ModuleSubject(Subject):
     """A Module (anything with `forward`, `backward` and Parameters), with or without a loss."""
 
-    def __init__(self, module: Any, inputs: Sequence[Any], loss_fn: Any, target: Any) -> None:
+    def __init__(
+        self,
+        module: Any,
+        inputs: Sequence[Any],
+        loss_fn: Any,
+        target: Any,
+        names: Sequence[str] | None = None,
+        upstream: bool = True,
+    ) -> None:
+        """As `gradcheck` takes them; `names`: of the inputs; `upstream`: backward takes dL/dy."""
         self.pristine = in_float64(module)
         self.inputs = [float_array(x, "x") for x in inputs]
-        if not self.inputs:
+        if not self.inputs and names is None:
             raise TypeError(f"gradcheck of {type(module).__name__} needs an input: gradcheck(model, x)")
         self.loss_fn = None if loss_fn is None else in_float64(_as_loss(loss_fn))
         if (target is None) != (loss_fn is None):
@@ -115,8 +133,10 @@ class ModuleSubject(Subject):
             )
         self.target = None if target is None else as_target(self.loss_fn, target)
         parameters = list(self.pristine.named_parameters())
-        forward = getattr(module, "inner", module).forward
-        self.names = [*argument_names(forward, len(self.inputs)), *(name for name, _ in parameters)]
+        self.upstream = upstream
+        if names is None:
+            names = argument_names(module.forward, len(self.inputs))
+        self.names = [*names, *(name for name, _ in parameters)]
         self.values = [*self.inputs, *(p.data for _, p in parameters)]
         self.title = short_repr(module) + ("" if loss_fn is None else f" with {short_repr(loss_fn)}")
         self._workers: dict[str, tuple[Any, Any]] = {}
@@ -145,7 +165,7 @@ class ModuleSubject(Subject):
 
     def output(self, values: Sequence[Array]) -> Array:
         with held_random():
-            model, loss_fn = self._worker(values[0].dtype)
+            model, loss_fn = self._worker(values[0].dtype if values else np.dtype(np.float64))
             _, loss, _ = self._forward(model, loss_fn, values)
         return np.asarray(loss)
 
@@ -160,7 +180,7 @@ class ModuleSubject(Subject):
 
     def cotangent(self, y: Array, rng: np.random.Generator) -> Array:
         cotangent = super().cotangent(y, rng)
-        takes = self.loss_fn is None or takes_argument(self.loss_fn.backward)
+        takes = self.upstream if self.loss_fn is None else takes_argument(self.loss_fn.backward)
         return cotangent if takes else np.ones_like(cotangent)
 
     def backward(
@@ -174,7 +194,7 @@ class ModuleSubject(Subject):
             model, loss_fn = copy.deepcopy((self.pristine, self.loss_fn))
             for parameter in model.parameters():
                 if type(parameter) is Parameter:
-                    parameter.__class__ = _AnyShape
+                    parameter.__class__ = AnyShape
             if prepare is not None:
                 prepare(model)
             y, _, inputs = self._forward(model, loss_fn, values)
@@ -194,7 +214,7 @@ class ModuleSubject(Subject):
         return BackwardRun(gradients, dloss, model, inputs)
 
 
-class _AnyShape(Parameter):
+class AnyShape(Parameter):
     """A Parameter that takes a gradient of any shape: a wrong shape is a finding, not an accident."""
 
     def accumulate(self, gradient: Any) -> None:
@@ -282,6 +302,13 @@ def argument_names(function: Callable[..., Any], count: int) -> list[str]:
 def takes_argument(function: Callable[..., Any]) -> bool:
     parameters = parameters_of(function)
     return parameters is None or bool(parameters)
+
+
+def unknown_constant(constant: Any, known: Sequence[str]) -> str:
+    what = repr(constant) if isinstance(constant, str) else f"an array of shape {np.shape(constant)}"
+    return (
+        f"gradcheck got {what} among constants; it must be one of {', '.join(known) or 'none'}, or that array"
+    )
 
 
 def name_of(function: Any) -> str:

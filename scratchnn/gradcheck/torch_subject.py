@@ -32,7 +32,14 @@ class TorchSubject(Subject):
 
     real_only = "PyTorch's own functions are checked on real numbers"
 
-    def __init__(self, subject: Any, inputs: Sequence[Any], loss_fn: Any, target: Any) -> None:
+    def __init__(
+        self,
+        subject: Any,
+        inputs: Sequence[Any],
+        loss_fn: Any,
+        target: Any,
+        constants: Sequence[Any] = (),
+    ) -> None:
         self.module: Any = None
         self.call: Any = subject
         if isinstance(subject, torch.nn.Module):
