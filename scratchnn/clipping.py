@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from . import functional as F
 from .checks import Array, as_flag, as_list, as_number
+from .functional import formulas as F
 from .layers import Parameter
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]

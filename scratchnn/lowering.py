@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from . import functional as F
 from .checks import Array
 from .engine.plan import Group, Layer, LossKind, LossPlan, LoweringError, Op, Plan, Rule
+from .functional import formulas as F
 from .layers import (
     MLP,
     Dropout,

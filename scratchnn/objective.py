@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from . import functional as F
 from .checks import Array
+from .functional import formulas as F
 from .layers import Parameter
 from .losses import CrossEntropyLoss, Loss, NLLLoss
 

@@ -309,5 +309,5 @@ def test_the_mean_is_the_default(case: Case) -> None:
 
 @each_case
 def test_unknown_reduction(case: Case) -> None:
-    with pytest.raises(ValueError, match='"mean", "sum" or "none"'):
+    with pytest.raises(ValueError, match="'mean', 'sum', 'none'"):
         case.op(frozen([0.5]), frozen([0.5]), reduction="average")

@@ -6,14 +6,16 @@ error that names the cure.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from ..functional.vocabulary import Array
 from .things import shown
 
 __all__ = ["FLOAT_DTYPES", "REAL_DTYPES", "Array", "any_array", "as_array", "as_dtype"]
+
+Array: TypeAlias = npt.NDArray[Any]
 
 # complex128 is here for complex-step differentiation, not for training.
 REAL_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..functional.vocabulary import Array
+from .arrays import Array
 
 __all__ = ["note_output", "output_of"]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional as F
 from ..checks import Array
+from ..functional import formulas as F
 from .rules import ELEMENTWISE
 from .tape import NOTHING, Node, Tape
 

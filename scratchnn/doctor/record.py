@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional as F
 from .. import layers
 from ..checks import Array
+from ..functional import formulas as F
 from ..gradcheck.pair import LossSubject, PairSubject
 from ..gradcheck.subject import ModuleSubject, Subject, held_random
 from ..losses import Loss

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional as F
 from ..checks import Array
+from ..functional import formulas as F
 from ..layers import (
     Dropout,
     Identity,

@@ -2,14 +2,19 @@
 
 vjp is short for vector-Jacobian product: the upstream gradient dL/dy comes in first, the
 downstream gradients come out in the order of the forward's arguments. Nothing here holds state or
-writes into an argument; shapes and dtypes are checked at the door, by the layers, not here.
+writes into an argument. The formulas themselves check nothing; what is called by a name of this module
+passes a check of its arguments first (`functional.arguments`).
 """
 
-from .activations import *  # noqa: F403
-from .class_losses import *  # noqa: F403
-from .clipping import *  # noqa: F403
-from .linear import *  # noqa: F403
-from .losses import *  # noqa: F403
-from .metrics import *  # noqa: F403
-from .objective import *  # noqa: F403
-from .updates import *  # noqa: F403
+import inspect
+
+from . import arguments, formulas
+from .formulas import *  # noqa: F403
+
+globals().update(
+    {
+        name: arguments.checked(formula)
+        for name, formula in vars(formulas).items()
+        if inspect.isfunction(formula)
+    }
+)

@@ -9,15 +9,12 @@ complex arrays, which gives derivatives to machine precision (complex step, Squi
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import numpy as np
-import numpy.typing as npt
 from numpy import maximum, minimum, sqrt, tanh, where
 
-__all__ = ["Array", "exp", "log", "log1p", "maximum", "minimum", "product", "sqrt", "tanh", "where"]
+from ..checks import Array
 
-Array: TypeAlias = npt.NDArray[Any]
+__all__ = ["Array", "exp", "log", "log1p", "maximum", "minimum", "product", "sqrt", "tanh", "where"]
 
 
 def exp(x: Array) -> Array:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional as F
 from ..checks import Array, as_array, as_dtype, as_int, as_number, as_shape, note_output
+from ..functional import formulas as F
 from ..random import bernoulli
 from .module import Module
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional as F
 from .. import init
 from ..checks import Array, as_array, as_dtype, as_flag, positive_int
+from ..functional import formulas as F
 from .module import Module, Parameter
 
 __all__ = ["Linear"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional as F
 from ..checks import Array, as_array, as_int, as_number
+from ..functional import formulas as F
 from ..functional.class_losses import class_axis
 from .base import Loss, in_words, like
 

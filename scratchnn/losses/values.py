@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional as F
 from ..checks import Array, as_number
+from ..functional import formulas as F
 from .base import Loss
 
 __all__ = ["BCELoss", "BCEWithLogitsLoss", "HuberLoss", "L1Loss", "MSELoss"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .. import functional as F
 from ..checks import Array
+from ..functional import formulas as F
 from ..notation import (
     Add,
     Derivative,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional as F
 from ..checks import Array
+from ..functional import formulas as F
 from ..losses import BCELoss, Loss
 from .steps import Step
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import functional as F
 from .. import layers
 from ..checks import Array
+from ..functional import formulas as F
 
 __all__ = ["READINGS", "Pair", "Reading", "Step", "arguments", "reading_of"]
 
