@@ -54,7 +54,7 @@ def checked(function: Function) -> Function:
 
 
 def _check_for(name: str, annotation: str) -> Callable[[str, str, Any], object]:
-    kind, _, optional = annotation.partition(" | ")
+    kind, *others = annotation.split(" | ")
     check: Callable[[str, str, Any], object] = {
         "Array": _check_number_or_array if name in NUMBERS_TOO else _check_array,
         "Any": _check_number_or_array,
@@ -64,7 +64,7 @@ def _check_for(name: str, annotation: str) -> Callable[[str, str, Any], object]:
         "int": positive_int if name in COUNTS else as_int,
         "str": lambda owner, name, value: as_choice(owner, name, value, REDUCTIONS),
     }[kind]
-    if optional != "None":
+    if "None" not in others:
         return check
     return lambda owner, name, value: None if value is None else check(owner, name, value)
 
