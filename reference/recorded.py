@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from scratchnn.checkpoint import settings_of
 from scratchnn.checks import Array
 from scratchnn.history import History
 from scratchnn.recording import Recording
 from scratchnn.recording.layout import Key
-from scratchnn.recording.leg import Leg, Place, settings_of
+from scratchnn.recording.leg import Leg, Place
 from scratchnn.train import FitState
 from scratchnn.train.door import at_the_door
 from scratchnn.train.regime import Regime
@@ -43,8 +44,13 @@ class TorchRecorder:
         place = Place(self.made, 0, [], copy.deepcopy(groups), [])
         self.leg = Leg(self.made, "torch", settings_of(state, Regime(), batches), epochs)
         tensors = self._tensors(gradients=False)
-        recording._start(self.leg, self.made, 0, tensors, copy.deepcopy(model))
-        recording._add_place(self.leg, place)
+        try:
+            found = recording._read(self.leg, tensors, goes_on=False)
+            recording._start(self.leg, found, 0, 0, tensors, copy.deepcopy(model))
+            recording._add_place(self.leg, place)
+        except BaseException:
+            recording._let_go()
+            raise
         self.losses: list[torch.Tensor] = []
 
     def __enter__(self) -> TorchRecorder:

@@ -172,7 +172,7 @@ class ModelCheckpoint(_Watch):
 
     Args:
         path: of the file; "{epoch}" in it becomes the epoch's number, so that files do not replace
-            each other. The folder must be there.
+            each other. The folder must be there; a relative path means the folder the program is in now.
         monitor, mode, min_delta: as EarlyStopping.
         save_best_only: False saves after every epoch.
     Attributes:

@@ -23,6 +23,7 @@ class History:
         metrics: {name: one float an epoch}; "val_" before the name for validation data.
         seconds: wall time of the training, compilation left out. compile_seconds: that.
         engine: "numpy" or "numba", the reading that ran. reason: why that one.
+        resumed: the epoch after which a checkpoint was gone on from; False where the run began anew.
         steps: number of optimizer steps.
     """
 
@@ -33,6 +34,7 @@ class History:
     compile_seconds: float = 0.0
     engine: str = "numpy"
     reason: str = ""
+    resumed: int | bool = False
     _step_losses: list[Array] = field(default_factory=list, repr=False)
     # What callbacks know a run by; a copy is another's.
     _run: object = field(default_factory=object, init=False, repr=False, compare=False)
@@ -61,6 +63,7 @@ class History:
         return {
             "engine": self.engine,
             "reason": self.reason,
+            "resumed": self.resumed,
             "epochs": self.epochs,
             "steps": self.steps,
             "seconds": self.seconds,

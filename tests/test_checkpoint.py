@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from file_cases import equal_models
+from kept import Scaled, small
 from killed import EPOCHS, figures, program
 
 import scratchnn as snn
-from scratchnn.checkpoint import KIND
+from scratchnn.checkpoint.keeper import KIND
 from scratchnn.files import FileFormatError
 from scratchnn.files.state_file import read_state, write_state
 
@@ -211,35 +213,19 @@ def test_a_limit_of_the_operating_system(tmp_path: Path) -> None:
 # ---- refusals -------------------------------------------------------------------------------------
 
 
-def test_the_run_must_be_the_same(tmp_path: Path) -> None:
-    path = tmp_path / "run.safetensors"
-
-    def train(
-        hidden: int = 3, batch: int = 2, loss: Any = None, lr: float = 0.1, engine: str = "numpy"
-    ) -> Any:
-        model = snn.Sequential(snn.Linear(2, hidden), snn.Linear(hidden, 1))
-        optimizer = snn.SGD(model.parameters(), lr=lr)
-        X = np.ones((6, 2), np.float32)
-        loader = snn.DataLoader(snn.TensorDataset(X, X[:, :1]), batch_size=batch)
-        return model, optimizer, snn.fit(
-            model, loss or snn.MSELoss(), optimizer, loader, 3, engine=engine, progress=False, checkpoint=path
-        )  # fmt: skip
-
-    train()
-    with pytest.raises(ValueError, match=r"of another run: its model is .*Delete the file to begin anew"):
-        train(hidden=4)
-    with pytest.raises(ValueError, match="its data is"):
-        train(batch=3)
-    with pytest.raises(ValueError, match=r"its loss is MSELoss\(.*\), here L1Loss"):
-        train(loss=snn.L1Loss())
-    with pytest.raises(ValueError, match="its engine is numpy, here numba"):
-        train(engine="numba")
-    # hyperparameters are part of what is kept: those of the file count
-    assert train(lr=0.7)[1].param_groups[0]["lr"] == 0.1
+def test_strange_parameters(tmp_path: Path) -> None:
     model = snn.Sequential(snn.Linear(2, 1))
     more = snn.SGD([*model.parameters(), snn.Parameter(np.zeros(1, np.float32))], lr=0.1)
     with pytest.raises(ValueError, match="parameters that are not the model's"):
-        snn.fit(model, snn.MSELoss(), more, ([[1.0, 2.0]], [[1.0]]), 1, checkpoint=path, progress=False)
+        snn.fit(
+            model,
+            snn.MSELoss(),
+            more,
+            ([[1.0, 2.0]], [[1.0]]),
+            1,
+            checkpoint=tmp_path / "run",
+            progress=False,
+        )
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:
@@ -267,11 +253,28 @@ def test_the_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         program("numpy", tmp_path / "run.safetensors", epochs=1)
 
 
-def test_a_checkpoint_is_no_model(tmp_path: Path) -> None:
+def test_the_model_of_a_checkpoint(tmp_path: Path) -> None:
+    path, made = tmp_path / "run.safetensors", []
+    small(path, prepare=lambda model, _: made.append(model))
+    loaded = snn.load(path)
+    assert equal_models(loaded, made[0])
+    loaded[0].weight.data += 1  # type: ignore[index]
+    assert snn.load(path, model=loaded) is loaded
+    assert equal_models(loaded, made[0])
+    with pytest.raises(RuntimeError, match="missing"):
+        snn.load(path, model=snn.Linear(4, 16))
+
+
+def test_the_model_of_a_checkpoint_of_ones_own_class(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
-    program("numpy", path, epochs=1)
-    with pytest.raises(FileFormatError, match="weights without an architecture"):
+    small(path, model=Scaled)
+    with pytest.raises(
+        FileFormatError, match=r"the checkpoint of a run.*only your code can build.*model=\.\.\."
+    ):
         snn.load(path)
+    fresh = Scaled()
+    weight = read_state(KIND, path)["model"]["inner.weight"]
+    assert snn.load(path, model=fresh).inner.weight.data.tobytes() == weight.tobytes()
 
 
 # ---- the file -------------------------------------------------------------------------------------

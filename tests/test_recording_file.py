@@ -186,8 +186,12 @@ def test_a_run_that_goes_on_from_its_checkpoint_goes_on_in_its_file(engine: str,
     again = snn.Recording(path=path)
     program(engine, again, checkpoint=checkpoint, **OPTIONS)  # nothing is left to do
     same_steps(whole, again, 0)
-    with pytest.raises(ValueError, match="of another run: its data"):
+    with pytest.raises(ValueError, match="of another run: data's numbers differ"):
         program(engine, snn.Recording(path=path), checkpoint=checkpoint, data=(X + 1, X[:, :1]), **OPTIONS)
+    other = tmp_path / "other.rec"
+    program(engine, snn.Recording(path=other), data=(X + 1, X[:, :1]), **OPTIONS)
+    with pytest.raises(ValueError, match=r"the recording .*other\.rec of another run: its data is"):
+        program(engine, snn.Recording(path=other), checkpoint=checkpoint, **OPTIONS)
 
 
 @both

@@ -18,7 +18,7 @@ import shutil
 import stat
 from typing import IO, Any
 
-__all__ = ["open_regular", "regular_target", "remove_leftovers", "write_atomically"]
+__all__ = ["companion", "open_regular", "regular_target", "remove_leftovers", "write_atomically"]
 
 KINDS = {
     stat.S_IFCHR: "device",
@@ -145,6 +145,11 @@ def _names_a_descriptor(path: str) -> bool:
             return False
         path = os.path.join(folder, os.readlink(path))
     return False
+
+
+def companion(target: str, purpose: str) -> str:
+    """The name of a hidden file beside `target` that is for it alone."""
+    return _stem(target) + purpose
 
 
 def _stem(target: str) -> str:

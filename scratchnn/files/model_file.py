@@ -22,7 +22,7 @@ import numpy as np
 
 from ..checks import Array
 from ..layers import Module
-from .architecture import build, from_json, read, specs, to_json
+from .architecture import Node, Spec, build, from_json, read, specs, to_json
 from .atomic import open_regular, regular_target, write_atomically
 from .errors import FileFormatError, needs, short
 
@@ -113,6 +113,8 @@ def _plain(name: str, value: Any) -> Array:
 def load(path: str | os.PathLike[str], model: Module | None = None) -> Module:
     """Read a model from a file that `save` wrote, or weights from any safetensors file into `model`.
 
+    Of a checkpoint that `fit` wrote, it is the model with the weights after the checkpoint's last epoch.
+
     Nothing in a file is run: layers come from a fixed list, their arguments pass their constructors'
     checks, and no tensor is read before names, shapes and dtypes agree with the architecture, so memory
     stays near the size of the file. The default generator is where it was. A file that fails any check
@@ -130,30 +132,71 @@ def load(path: str | os.PathLike[str], model: Module | None = None) -> Module:
     if model is not None and not isinstance(model, Module):
         raise TypeError(f"load got a {type(model).__name__} as model; it needs a scratchnn Module")
     with _opened(path) as file:
-        return _load_described(path, file) if model is None else _fill(path, file, model)
+        header = _header(path, file)
+        if header is not None and "kind" in header:
+            return _load_checkpoint(path, header, model)
+        return _load_described(path, file, header) if model is None else _fill(path, file, header, model)
 
 
-def _load_described(path: Any, file: Any) -> Module:
-    header = _header(path, file)
+def _load_described(path: Any, file: Any, header: dict[str, Any] | None) -> Module:
     if header is None:
         raise _broken(path, "it holds no scratchnn model; for weights alone pass load(path, model=...)")
     if "architecture" not in header:
         raise _broken(path, "it holds weights without an architecture; pass load(path, model=...)")
-    try:
-        node = from_json(header["architecture"])
-    except ValueError as error:
-        raise _broken(path, str(error)) from error
-    wanted = specs(node)
-    names = set(file.keys())
-    if names != set(wanted):
-        lacking, extra = sorted(set(wanted) - names), sorted(names - set(wanted))
-        raise _broken(path, f"its weights are not its architecture's: missing {lacking}, unexpected {extra}")
-    for name, spec in wanted.items():
-        shape, dtype = _figures(file, name)
-        if (shape, dtype) != (spec.shape, spec.dtype):
-            raise _broken(path, f"{name} is {dtype} {shape}, its layer needs {spec.dtype} {spec.shape}")
+    node, wanted = _architecture(path, header["architecture"])
+    _check_figures(path, wanted, {name: _figures(file, name) for name in file.keys()})  # noqa: SIM118
     state = {name: file.get_tensor(name) for name in wanted}
     _check_digest(path, header, state)
+    return _built(path, node, wanted, state)
+
+
+def _load_checkpoint(path: Any, header: dict[str, Any], model: Module | None) -> Module:
+    """The model of a run that `fit` keeps, as it was when it was last kept."""
+    from .state_file import read_state
+
+    if header["kind"] != "checkpoint":
+        raise _broken(path, f"it holds a {short(header['kind'])}, which is no model")
+    kept = read_state("checkpoint", path)
+    weights, architecture = kept.get("model"), kept.get("architecture")
+    if not isinstance(weights, dict) or not all(
+        isinstance(v, np.ndarray) and v.dtype.name in NAMES.values() for v in weights.values()
+    ):
+        raise _broken(path, "it holds a checkpoint without the weights of a model")
+    if model is not None:
+        model.load_state_dict(weights)
+        return model
+    if architecture is None:
+        raise _broken(
+            path,
+            "it holds the checkpoint of a run, whose model is of a class that only your code can build; "
+            "its weights load into one that your code has made: load(path, model=...)",
+        )
+    node, wanted = _architecture(path, architecture)
+    _check_figures(path, wanted, {name: (v.shape, v.dtype.name) for name, v in weights.items()})
+    return _built(path, node, wanted, weights)
+
+
+def _architecture(path: Any, described: Any) -> tuple[Node, dict[str, Spec]]:
+    """A description, and what weights it needs."""
+    try:
+        node = from_json(described)
+    except ValueError as error:
+        raise _broken(path, str(error)) from error
+    return node, specs(node)
+
+
+def _check_figures(path: Any, wanted: dict[str, Spec], found: dict[str, tuple[Any, str]]) -> None:
+    names = set(found)
+    if names != set(wanted):
+        lacking, extra = sorted(set(wanted) - names), sorted(map(str, names - set(wanted)))
+        raise _broken(path, f"its weights are not its architecture's: missing {lacking}, unexpected {extra}")
+    for name, spec in wanted.items():
+        shape, dtype = found[name]
+        if (shape, dtype) != (spec.shape, spec.dtype):
+            raise _broken(path, f"{name} is {dtype} {shape}, its layer needs {spec.dtype} {spec.shape}")
+
+
+def _built(path: Any, node: Node, wanted: dict[str, Spec], state: dict[str, Array]) -> Module:
     for name, spec in wanted.items():
         if state[name].tobytes() != state[spec.source].tobytes():
             raise _broken(path, f"{name} and {spec.source} are of one layer, but hold different numbers")
@@ -165,8 +208,7 @@ def _load_described(path: Any, file: Any) -> Module:
     return model
 
 
-def _fill(path: Any, file: Any, model: Module) -> Module:
-    header = _header(path, file)
+def _fill(path: Any, file: Any, header: dict[str, Any] | None, model: Module) -> Module:
     own = {name: parameter.shape for name, parameter in model._all_named_parameters()}
     state: dict[str, Array] = {}
     whole = True

@@ -29,9 +29,13 @@ from .model_file import (
     _version,
 )
 
-__all__ = ["read_state", "write_state"]
+__all__ = ["DescriptionTooLong", "read_state", "text_size", "write_state"]
 
 DTYPES = ("bool", "uint8", "int64", "float32", "float64")
+
+
+class DescriptionTooLong(ValueError):
+    """What a state has besides arrays does not fit into a file's header."""
 
 
 def write_state(owner: str, kind: str, path: str | os.PathLike[str], state: dict[str, Any]) -> None:
@@ -41,16 +45,25 @@ def write_state(owner: str, kind: str, path: str | os.PathLike[str], state: dict
         owner: who asks, for errors. kind: of state, which `read_state` must name.
         state: dicts, lists, tuples, Counters of None, bool, int, float, str and arrays.
     Raises:
-        TypeError: something else, by its place. OSError: from the disk. ImportError: no safetensors.
+        TypeError: something else, by its place. DescriptionTooLong: too much of it besides the arrays.
+        OSError: from the disk. ImportError: no safetensors.
     """
     tensors: dict[str, Array] = {}
     header = {"format": FORMAT, "version": _version(), "kind": kind}
     header["state"] = _packed(owner, kind, state, tensors)
     header["sha256"] = _digest(header, tensors)
-    data = needs(owner, "safetensors.numpy").save(tensors, {KEY: _text(header)})
-    if int.from_bytes(data[:8], "little") > MAX_HEADER:
-        raise ValueError(f"{owner} got a {kind} whose description is over {MAX_HEADER} bytes")
+    text = _text(header)
+    data = needs(owner, "safetensors.numpy").save(tensors, {KEY: text}) if len(text) <= MAX_HEADER else b""
+    if not data or int.from_bytes(data[:8], "little") > MAX_HEADER:
+        raise DescriptionTooLong(
+            f"{owner} got a {kind} whose description, all but its arrays, is over {MAX_HEADER:,} bytes"
+        )
     write_atomically(path, data)
+
+
+def text_size(owner: str, place: str, value: Any) -> int:
+    """Bytes that `value` takes in a file besides its arrays. Raises TypeError as `write_state`."""
+    return len(_text({"": _packed(owner, place, value, {})}))
 
 
 def read_state(kind: str, path: str | os.PathLike[str]) -> dict[str, Any]:

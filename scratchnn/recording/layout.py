@@ -15,7 +15,8 @@ from ..optim import Optimizer
 
 __all__ = ["Key", "Layout", "fill", "tensors_of"]
 
-# What it is ("parameter", "gradient" or "state"), of which parameter, and which entry of the state.
+KINDS = ("parameter", "gradient", "state")
+# What it is, of which parameter, and which entry of the state.
 Key: TypeAlias = tuple[str, str, str]
 
 
@@ -47,6 +48,11 @@ class Layout:
     def width(self) -> int:
         """Numbers in a row."""
         return sum(self.sizes)
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Their shapes, by name."""
+        pairs = zip(self.keys, self.shapes, strict=True)
+        return {name: shape for (kind, name, _), shape in pairs if kind == "parameter"}
 
     def pack(self, tensors: Mapping[Key, Array], rows: Array) -> None:
         """Write (n, *shape) arrays into rows, (n, width)."""
@@ -82,9 +88,16 @@ class Layout:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Layout:
+        """Of a file. Raises KeyError, TypeError, ValueError where it is not one that `as_plain` gives."""
         keys = tuple((str(kind), str(name), str(entry)) for kind, name, entry in plain["keys"])
-        shapes = tuple(tuple(map(int, shape)) for shape in plain["shapes"])
-        return cls(np.dtype(plain["dtype"]), keys, shapes, tuple(plain["dtypes"]))
+        shapes = tuple(tuple(shape) for shape in plain["shapes"])
+        dtypes = tuple(np.dtype(str(dtype)) for dtype in plain["dtypes"])
+        whole = all(type(n) is int and n >= 0 for shape in shapes for n in shape)
+        numbers = all(dtype.kind in "bif" for dtype in dtypes)
+        known = all(kind in KINDS for kind, _, _ in keys) and len(set(keys)) == len(keys)
+        if not (whole and numbers and known and len(keys) == len(shapes) == len(dtypes)):
+            raise ValueError("a layout of rows that no model has")
+        return cls(np.dtype(str(plain["dtype"])), keys, shapes, tuple(dtype.name for dtype in dtypes))
 
 
 def tensors_of(named: list[tuple[str, Parameter]], optimizer: Optimizer, gradients: bool) -> dict[Key, Array]:
@@ -114,10 +127,12 @@ def tensors_of(named: list[tuple[str, Parameter]], optimizer: Optimizer, gradien
 
 
 def fill(tensors: Mapping[Key, Array], named: list[tuple[str, Parameter]], optimizer: Any) -> None:
-    """Put recorded tensors into a model, and into its optimizer where one is given."""
+    """Put recorded tensors into a model, and into an optimizer where one is given, in place of its state."""
     for name, p in named:
         p.data[...] = tensors["parameter", name, ""]
         p.grad = tensors.get(("gradient", name, ""))
-        entries = {entry: v for (kind, of, entry), v in tensors.items() if kind == "state" and of == name}
-        if entries and optimizer is not None:
-            optimizer.state[p] = entries
+        if optimizer is not None:
+            optimizer.state.pop(p, None)
+            entries = {entry: v for (kind, of, entry), v in tensors.items() if kind == "state" and of == name}
+            if entries:
+                optimizer.state[p] = entries

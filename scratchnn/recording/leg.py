@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,17 @@ import numpy as np
 
 from ..checks import Array
 from ..data import DataLoader, TensorDataset
-from ..layers import Dropout
 from ..random import Generator, default_generator
 
 if TYPE_CHECKING:
     from ..train.fit import FitState
     from ..train.regime import Regime
 
-__all__ = ["Leg", "Live", "Mark", "Place", "draw_orders", "kept_stream", "read_data", "settings_of"]
+__all__ = ["FAR", "Leg", "Live", "Mark", "Place", "draw_orders", "kept_stream"]
+
+FAR = 2**22  # words after which a new base is taken: drawing them again takes hundredths of a second
+MOST_ROWS = 2**22  # of data whose orders are drawn again for a recording from a file: a second, 250 MB
+MOST_EPOCHS, MOST_DRAWN = 100_000, 2**26  # of a block, and their rows: more than a compiled call ever makes
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,8 @@ class Leg:
         data = self.settings["data"]
         if not isinstance(data, dict):
             return None
+        if self.live is None:
+            self._check_cost(data["rows"], epoch)
         if data["batch_size"] is None:
             return np.arange(data["rows"])
         if self.last_order is not None and self.last_order[0] is place and self.last_order[1] == epoch:
@@ -157,6 +161,14 @@ class Leg:
             self.last_order = place, epoch, loader.order()
         return self.last_order[2]
 
+    def _check_cost(self, rows: int, epoch: int) -> None:
+        """A file may say anything: what it asks for must be what a run can have made."""
+        if rows > MOST_ROWS or epoch > MOST_EPOCHS or epoch * rows > MOST_DRAWN:
+            raise ValueError(
+                f"Recording was read from a file of a run over {rows:,} rows, in a block of more than "
+                f"{epoch:,} epochs; orders of so many are drawn again only in the program that trains"
+            )
+
     def steps_an_epoch(self) -> int | None:
         """None where it is not known."""
         data = self.settings["data"]
@@ -165,7 +177,7 @@ class Leg:
     def rows_of(self, step: int) -> Array | None:
         """The rows of the batch of one step, in their order; None where batches have no rows."""
         if self.rows is not None:
-            return self.rows[step - self.first - 1]
+            return self.rows[step - self.first - 1] if step - self.first <= len(self.rows) else None
         place, steps = self.place_before(step), self.steps_an_epoch()
         if steps is None:
             return None
@@ -190,63 +202,6 @@ def draw_orders(loader: DataLoader, epochs: int) -> None:
     """Draw what the orders of so many epochs draw; nobody needs the orders themselves."""
     for _ in range(epochs):
         loader.order(lambda words: words)
-
-
-def settings_of(state: FitState, regime: Regime, batches: Any) -> dict[str, Any]:
-    """What a run was told, for people and for comparison."""
-    return {
-        "dtype": next(iter(state.model.parameters())).dtype.name,
-        "model": repr(state.model).splitlines(),
-        "loss": _described(state.loss_fn),
-        "optimizer": type(state.optimizer).__name__,
-        "schedulers": [type(schedule).__name__ for schedule in regime.schedules()],
-        "draws": any(isinstance(m, Dropout) and 0 < m.p < 1 for m in state.model.modules()),
-        "clip_grad_norm": regime.max_norm,
-        "clip_grad_value": regime.max_value,
-        "data": read_data(batches),
-    }
-
-
-def read_data(batches: Any) -> Any:
-    """What must be known to draw the batches again, and a digest of the data."""
-    if isinstance(batches, DataLoader) and type(batches) is DataLoader:
-        arrays: Sequence[Array] = batches.dataset.tensors
-        return {
-            "rows": len(batches.dataset),
-            "steps": len(batches),
-            "batch_size": batches.batch_size,
-            "shuffle": batches.shuffle,
-            "drop_last": batches.drop_last,
-            "generator": _whose(batches.generator),
-            "digest": _digest(arrays),
-        }
-    if isinstance(batches, list) and len(batches) == 1:
-        return {"rows": len(batches[0][0]), "steps": 1, "batch_size": None, "digest": _digest(batches[0])}
-    return "batches of its own"
-
-
-def _described(loss_fn: Any) -> str:
-    """A loss with its numbers, which its repr may leave out."""
-    numbers = {
-        name: np.asarray(value).tolist()
-        for name, value in vars(loss_fn).items()
-        if not name.startswith("_") and isinstance(value, (bool, int, float, str, np.ndarray, np.generic))
-    }
-    inner = getattr(loss_fn, "base", None)
-    listed = [f"{name}={value}" for name, value in numbers.items()]
-    listed += [] if inner is None else [_described(inner)]
-    return f"{type(loss_fn).__name__}({', '.join(listed)})"
-
-
-def _whose(generator: Generator | None) -> str | None:
-    return None if generator is None else "default" if generator is default_generator else "own"
-
-
-def _digest(arrays: Sequence[Array]) -> str:
-    found = hashlib.sha256()
-    for array in arrays:
-        found.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
 
 
 def _loader_again(loader: Any, made: dict[int, Generator]) -> Any:

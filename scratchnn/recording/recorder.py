@@ -11,7 +11,7 @@ from ..checkpoint import generators_of
 from ..checks import Array
 from ..random import Generator, default_generator
 from .layout import Key, tensors_of
-from .leg import Leg, Mark, Place
+from .leg import FAR, Leg, Mark, Place
 
 if TYPE_CHECKING:
     from ..train.fit import FitState
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from .tape import Tape
 
 __all__ = ["Recorder"]
-
-
-FAR = 2**22  # words after which a new base is taken: drawing them again takes hundredths of a second
 
 
 class Recorder:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks import Array
+from ..files.atomic import open_regular
+from ..files.errors import FileFormatError, short
 from ..layers import Module
+from .contents import Contents
 from .layout import Key, fill
 from .tape import MAX_BYTES, Tape
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from ..trace import Trace
 
 __all__ = ["Recording"]
+
+MOST_LACKING = 2**25  # losses that are not known, and stand as NaN
 
 
 class Recording(Tape):
@@ -61,14 +66,13 @@ class Recording(Tape):
         Raises:
             FileFormatError: a damaged file, or no recording. OSError: no such file.
         """
-        from ..files.architecture import build, from_json
-
         recording = cls(path=path)
-        architecture = recording._restore(list(recording._store.read()))
+        assert recording.path is not None
+        with open_regular(recording.path) as file:
+            found = Contents.read(recording.path, file)
+        recording._take_over(found)
         recording._asked = recording.every
-        recording._model = model
-        if model is None and architecture is not None:
-            recording._model = build(from_json(architecture))
+        recording._model = _model_of(found) if model is None else model
         return recording
 
     # ---- what is in it ----------------------------------------------------------------------------
@@ -81,6 +85,12 @@ class Recording(Tape):
         that went on from its checkpoint).
         """
         end = max((first + len(part) for first, part in self._losses), default=0)
+        lacking = end - sum(len(part) for _, part in self._losses)
+        if lacking > MOST_LACKING:
+            raise ValueError(
+                f"Recording of {self.path or 'a run'} lacks the losses of {lacking:,} steps before it began; "
+                f"it fills in at most {MOST_LACKING:,}"
+            )
         found = np.full(end, np.nan, self._losses[0][1].dtype if self._losses else np.float32)
         for first, part in self._losses:
             found[first : first + len(part)] = part
@@ -216,3 +226,25 @@ def _check_names(tensors: dict[Key, Array], named: list[tuple[str, Any]]) -> Non
     given = {name: p.shape for name, p in named}
     if recorded != given:
         raise ValueError(f"Recording is of a model with {recorded}; the model it got has {given}")
+
+
+def _model_of(found: Contents) -> Module | None:
+    """What the file describes, where its rows are of such a model; None for a class of one's own.
+
+    Raises:
+        FileFormatError: a description that cannot be built, or is not of the rows.
+    """
+    from ..files.architecture import build, from_json, specs
+
+    if found.architecture is None or not found.blocks:
+        return None
+    try:
+        node = from_json(found.architecture)
+        described = {name: spec.shape for name, spec in specs(node).items() if spec.source == name}
+        if described != found.blocks[0].layout.parameters():
+            raise ValueError("the model it describes has other parameters than its steps")
+        return build(node)
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        raise FileFormatError(
+            f"{found.path} describes no model that can be built: {short(str(error))}"
+        ) from error

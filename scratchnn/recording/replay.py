@@ -113,7 +113,8 @@ def fork(recording: Recording, step: int, lr: float | None, optimizer: Any) -> R
         if within:
             runner.middle = Middle(recording.losses[step - within : step], words)
         forked = step, words if within else 0
-        with child._begin(state, live.regime, live.batches, live.held_out, live.metrics, forked) as recorder:
+        begin = child._begin(state, live.regime, live.batches, live.held_out, live.metrics, 0, forked)
+        with begin() as recorder:
             runner.recorder = recorder
             run_epochs(runner, state, live.held_out, live.metrics, (), lambda: None, live.regime)
     return child

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..checks import Array
-from .frames import frame, frames
+from ..files.atomic import companion, open_regular
+from ..files.errors import FileFormatError
+from ..files.locks import Lock
+from .frames import NOWHERE, Span, body_of, frame, frames
 from .layout import Layout
 
-__all__ = ["Block", "Store"]
+__all__ = ["Block", "Store", "forget"]
 
 BLOCK_BYTES = 2**20  # allocated at once, and written at once
 FLUSH_SECONDS = 1.0  # what a killed process may lose at most, where steps are slow
@@ -28,7 +31,7 @@ class Block:
 
     Attributes:
         steps: (capacity,) their numbers. words: (capacity,) drawn from the default generator, see `Place`.
-        rows: (capacity, width); None where they are in the file, at `offset`.
+        rows: (capacity, width); None where they are in the file, in the frame `span`.
     """
 
     layout: Layout
@@ -36,7 +39,7 @@ class Block:
     words: Array
     rows: Array | None
     n: int = 0
-    offset: int = 0
+    span: Span | None = None
 
     @property
     def room(self) -> int:
@@ -47,20 +50,34 @@ class Block:
         return self.n * self.layout.width * self.layout.dtype.itemsize
 
 
+def forget(blocks: list[Block], step: int) -> None:
+    """Drop the rows of the steps after this one."""
+    while blocks and blocks[-1].steps[0] > step:
+        blocks.pop()
+    if blocks:
+        block = blocks[-1]
+        block.n = int(np.searchsorted(block.steps[: block.n], step, "right"))
+
+
 class Store:
     """Rows by step, ascending, and beside them, in a file, whatever else tells of the run.
 
     Args:
         path: of the file; None keeps everything in memory.
+    Attributes:
+        last_span: of the last frame that is whole in the file.
+        lock: of the file, while it is held.
     """
 
     def __init__(self, path: str | None) -> None:
         self.path = path
         self.blocks: list[Block] = []
         self.file: Any = None
-        self.failed = False
-        self.end = 0  # of what is whole in the file
+        self.lock: Lock | None = None
+        self.failed = self.begun = self.new = False
+        self.last_span = NOWHERE
         self.flushed = time.monotonic()
+        self._read: tuple[Span, Array] | None = None  # the rows that were read last
 
     # ---- rows -------------------------------------------------------------------------------------
 
@@ -111,24 +128,27 @@ class Store:
         last = block.n if last is None else last
         if block.rows is not None:
             return block.rows[first:last]
+        assert block.span is not None
+        if self._read is None or self._read[0] != block.span:
+            self._read = block.span, self._rows_in_file(block)
+        return self._read[1][first:last]
+
+    def _rows_in_file(self, block: Block) -> Array:
+        """All rows of a block, whose frame is still the one that was written, or read."""
         assert self.path is not None
+        assert block.span is not None
+        with open_regular(self.path) as file:
+            body = body_of(self.path, file, block.span)
         width, size = block.layout.width, block.layout.dtype.itemsize
-        found = np.fromfile(
-            self.path, block.layout.dtype, (last - first) * width, offset=block.offset + first * width * size
+        n = len(body) // (2 * np.dtype(np.int64).itemsize + width * size)  # a step, words, and a row each
+        return np.frombuffer(body, block.layout.dtype, n * width, len(body) - n * width * size).reshape(
+            n, width
         )
-        return found.reshape(-1, width)
 
     def cut(self, step: int) -> None:
         """Forget the steps after this one."""
-        self._forget(step)
+        forget(self.blocks, step)
         self.write("cut", {"step": step})
-
-    def _forget(self, step: int) -> None:
-        while self.blocks and self.blocks[-1].steps[0] > step:
-            self.blocks.pop()
-        if self.blocks:
-            block = self.blocks[-1]
-            block.n = int(np.searchsorted(block.steps[: block.n], step, "right"))
 
     def thin(self, every: int) -> None:
         """Keep the first step and those whose number is a multiple of `every`."""
@@ -148,48 +168,66 @@ class Store:
 
     # ---- the file ---------------------------------------------------------------------------------
 
-    def open(self, go_on: bool) -> list[tuple[str, dict[str, Any]]]:
-        """Begin to write: a new file, or after the frames of one that is there, which are returned.
+    def hold(self) -> None:
+        """Lock the file and open it; nothing in it is changed before `begin`.
 
         Raises:
-            OSError: no such folder, no permission. FileFormatError: a file that is no recording.
+            RuntimeError: another run writes there. OSError: no such folder, no permission, no regular file.
+            FileFormatError: another process has changed what this one wrote or read.
         """
-        assert self.path is not None
-        go_on = go_on and os.path.exists(self.path)
-        found = list(self.read()) if go_on else []
-        self.file = open(self.path, "r+b" if go_on else "w+b", buffering=0)  # noqa: SIM115 (open while a run goes)
-        self.file.truncate(self.end)
-        self.file.seek(self.end)
-        return found
+        if self.path is None or self.failed or self.lock is not None:
+            return
+        self.lock = Lock("fit", f"the recording {self.path}", self.path)
+        try:
+            self.new = not os.path.exists(self.path)
+            self.file = open_regular(self.path, "a+b", buffering=0)
+            if self.last_span != NOWHERE:
+                body_of(self.path, self.file, self.last_span)
+                if os.fstat(self.file.fileno()).st_size != self.last_span.stop:
+                    raise FileFormatError(
+                        f"{self.path} was changed since this recording wrote to it; load it again"
+                    )
+        except BaseException:
+            self.let_go()
+            raise
 
-    def reopen(self) -> None:
-        """Go on writing after what this process has written or read."""
-        assert self.path is not None
-        if self.file is None and not self.failed:
-            self.file = open(self.path, "r+b", buffering=0)  # noqa: SIM115 (open while a run goes)
-            self.file.truncate(self.end)
-            self.file.seek(self.end)
+    def begin(self) -> None:
+        """Write after what is held to be whole in the file; what is left of another there is cut off."""
+        if self.file is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._aside())  # of a process that was killed
+            self.file.truncate(self.last_span.stop)
+            self.begun = True
 
-    def read(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Take over the rows of the file; gives its other frames."""
-        assert self.path is not None
-        with open(self.path, "rb") as file:
-            for kind, state, _, end in frames(self.path, file):
-                self.end = end
-                if kind == "rows":
-                    layout, n = Layout.from_plain(state["layout"]), len(state["steps"])
-                    offset = end - state["rows"].nbytes
-                    self.blocks.append(Block(layout, state["steps"], state["words"], None, n, offset))
-                    continue
-                if kind == "cut":
-                    self._forget(state["step"])
-                yield kind, state
+    def let_go(self) -> None:
+        """Close the file and unlock it; one that was made for a run that did not begin is removed."""
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+            if self.new and not self.begun and self._mine:
+                os.unlink(self._target())
+        if self.lock is not None:
+            self.lock.release()
+            self.lock = None
+        self.begun = False
+
+    @property
+    def _mine(self) -> bool:
+        """False in a process that was forked while the run went on: the file is its parent's."""
+        return self.lock is not None and self.lock.mine
+
+    def _target(self) -> str:
+        assert self.lock is not None
+        return self.lock.target
+
+    def _aside(self) -> str:
+        return companion(self._target(), "thinned")
 
     def write(self, kind: str, state: dict[str, Any]) -> None:
         """Put a frame into the file, if there is one, after the rows that belong before it."""
         self.flush()
         if self.file is not None:
-            self._put(frame(kind, state))
+            self._put(kind, state)
 
     def flush(self, wait: bool = False) -> None:
         """Write the rows that are only in memory; with `wait` only where it is time."""
@@ -199,28 +237,30 @@ class Store:
         if wait and time.monotonic() - self.flushed < FLUSH_SECONDS:
             return
         self.flushed = time.monotonic()
-        if self._put(_frame_of(block)):
-            block.offset, block.rows = self.end - block.nbytes, None
+        span = self._put("rows", _state_of(block))
+        if span is not None:
+            block.span, block.rows = span, None
             block.steps, block.words = block.steps[: block.n].copy(), block.words[: block.n].copy()
 
     def close(self) -> None:
         """Write what is left."""
         self.flush()
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+        self.let_go()
 
-    def _put(self, data: bytes) -> bool:
-        """Append; a full disk ends the recording, not the training."""
+    def _put(self, kind: str, state: dict[str, Any]) -> Span | None:
+        """Append a frame; a full disk ends the recording, not the training."""
+        if not self._mine:
+            return None
+        data, digest = frame(kind, state, self.last_span.digest)
         try:
             _write(self.file, data)
         except OSError as error:
             self._give_up(error)
-            return False
-        self.end += len(data)
-        return True
+            return None
+        self.last_span = self.last_span.then(len(data), digest)
+        return self.last_span
 
-    def _give_up(self, error: OSError) -> None:
+    def _give_up(self, error: Exception) -> None:
         self.failed = True
         while self.blocks and self.blocks[-1].rows is not None:
             self.blocks.pop()  # not in the file
@@ -236,45 +276,43 @@ class Store:
     def _rewrite(self, every: int) -> None:
         """Put a file with the rows that are left in the place of this one; until it is whole, this stays."""
         assert self.path is not None
-        old = {block.offset: block for block in self.blocks}
-        aside, kept, end = f"{self.path}.thinned", [], 0
+        old = {block.span: block for block in self.blocks}
+        aside, kept, last = self._aside(), [], NOWHERE
         try:
-            with open(self.path, "rb") as source, open(aside, "wb", buffering=0) as file:
-                for kind, state, start, stop in frames(self.path, source):
-                    block = old.get(stop - state["rows"].nbytes) if kind == "rows" else None
-                    if kind == "rows" and block is None:
-                        continue
-                    if block is not None:
-                        block = self._thinned(block, every)
-                        if not block.n:
+            with open_regular(self.path) as source, open(aside, "wb", buffering=0) as file:
+                for found in frames(self.path, source):
+                    block, state = old.get(found.span), found.state
+                    if found.kind == "rows":
+                        block = None if block is None else self._thinned(block, every)
+                        if block is None or not block.n:
                             continue
-                        data = _frame_of(block)
-                    else:
-                        source.seek(start)
-                        data = source.read(stop - start)
+                        state = _state_of(block)
+                    data, digest = frame(found.kind, state, last.digest)
                     _write(file, data)
-                    end += len(data)
+                    last = last.then(len(data), digest)
                     if block is not None:
-                        block.offset, block.rows = end - block.nbytes, None
+                        block.span, block.rows = last, None
                         kept.append(block)
                 os.fsync(file.fileno())
-            os.replace(aside, self.path)
-        except OSError as error:
+            shutil.copymode(self.path, aside)
+            os.replace(aside, self._target())
+        except (OSError, FileFormatError) as error:
             with contextlib.suppress(OSError):
                 os.unlink(aside)
             self._give_up(error)
             return
         self.file.close()
-        self.blocks, self.end = kept, end
-        self.file = open(self.path, "r+b", buffering=0)  # noqa: SIM115 (open while a run goes)
-        self.file.seek(end)
+        self.blocks, self._read = kept, None
+        self.last_span = last
+        self.file = open_regular(self.path, "a+b", buffering=0)
 
 
-def _frame_of(block: Block) -> bytes:
+def _state_of(block: Block) -> dict[str, Any]:
+    """What the frame of a block holds; its rows are the last array."""
     assert block.rows is not None
     n = block.n
     state = {"layout": block.layout.as_plain(), "steps": block.steps[:n], "words": block.words[:n]}
-    return frame("rows", {**state, "rows": block.rows[:n]})
+    return {**state, "rows": block.rows[:n]}
 
 
 def _write(file: Any, data: bytes) -> None:

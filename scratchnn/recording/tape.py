@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checkpoint import refuse_strangers
-from ..checks import Array, as_int, positive_int
+from ..checkpoint import refuse_strangers, settings_of
+from ..checks import Array, as_int, as_path, positive_int
 from ..layers import Module
+from .contents import Contents
 from .layout import Key, Layout, tensors_of
-from .leg import Leg, Live, Mark, Place, settings_of
+from .leg import Leg, Live, Place
 from .recorder import Recorder
 from .store import Block, Store
 
@@ -36,12 +38,15 @@ class Tape:
     def __init__(self, every: int, path: str | os.PathLike[str] | None, max_bytes: int) -> None:
         self.every = self._asked = positive_int("Recording", "every", every)
         self.max_bytes = positive_int("Recording", "max_bytes", max_bytes)
-        self.path = None if path is None else os.fsdecode(path)
+        self.path = None if path is None else as_path("Recording", "path", path)
         # Found again wherever the program changes to.
         self._store = Store(None if self.path is None else os.path.abspath(self.path))
         self._legs: list[Leg] = []
         self._losses: list[tuple[int, Array]] = []  # steps before, losses
         self._made = 0
+        self._ending: int | None = (
+            None  # a step kept only because it was the last of a run, which goes on now
+        )
         self._model: Module | None = None  # what `at` copies
 
     @property
@@ -87,9 +92,7 @@ class Tape:
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Of the parameters, by name."""
-        layout = self._store.blocks[0].layout
-        pairs = zip(layout.keys, layout.shapes, strict=True)
-        return {name: shape for (kind, name, _), shape in pairs if kind == "parameter"}
+        return self._store.blocks[0].layout.parameters()
 
     def _leg_of(self, step: int) -> Leg:
         """The part of the run in which a step was made."""
@@ -110,73 +113,101 @@ class Tape:
         batches: Any,
         held_out: Any,
         metrics: dict[str, Any],
+        steps: int,
         forked: tuple[int, int] | None = None,
-    ) -> Recorder:
-        """A run begins, or goes on; see `fit`.
+    ) -> Callable[[], Recorder]:
+        """Check all that can be refused, and read the file of a run that goes on; see `fit`.
 
         Args:
+            steps: that the run has made already, where it goes on from its checkpoint.
             forked: at which step, and the words drawn from the default generator since its epoch began.
+        Returns:
+            what begins the recording, when model and optimizer are where they begin.
         """
         refuse_strangers("recording", state)
         live = Live.of(state, regime, batches, held_out, metrics)
         leg = Leg(
             self._made, state.history.engine, settings_of(state, regime, batches), state.epochs, live=live
         )
+        named = list(state.model.named_parameters())
         words = 0
         if forked is not None:
             leg.first, words = forked
-            self._made = leg.first
-        made = leg.first + state.history.steps
-        named = list(state.model.named_parameters())
-        tensors = tensors_of(named, state.optimizer, gradients=forked is not None)
-        self._start(leg, made, words, tensors, live.model)
-        return Recorder(self, self._legs[-1], made, state, regime, (batches, held_out))
+        found = self._read(leg, tensors_of(named, state.optimizer, gradients=False), steps > 0)
 
-    def _open(self, leg: Leg, model: Module, go_on: bool) -> None:
-        """Open the file, if there is one, and count the leg among those of the recording."""
-        if self.path is not None and self._legs:
-            self._store.reopen()
-        elif self.path is not None:
-            self._restore(self._store.open(go_on))
-            if go_on and self._legs:
-                ours, theirs = leg.settings, self._legs[-1].settings
-                if ours != theirs:
-                    self._store.close()
-                    raise ValueError(
-                        f"fit got the recording {self.path} of another run: "
-                        f"{_first_difference(ours, theirs)}. "
-                        "Delete the file to begin anew, or give another path"
-                    )
-                self._legs[-1].live, self._legs[-1].epochs = leg.live, leg.epochs
-                return
-        self._legs.append(leg)
-        self._store.write("leg", self._described(leg, model))
+        def begin() -> Recorder:
+            tensors = tensors_of(named, state.optimizer, gradients=forked is not None)
+            made = self._start(leg, found, steps, words, tensors, live.model)
+            return Recorder(self, self._legs[-1], made, state, regime, (batches, held_out))
 
-    def _start(self, leg: Leg, made: int, words: int, tensors: dict[Key, Array], model: Module) -> None:
-        """A leg begins; keep its start, unless that is the end of the one before."""
+        return begin
+
+    def _read(self, leg: Leg, tensors: dict[Key, Array], goes_on: bool) -> Contents | None:
+        """Check that a run fits into the recording, hold its file, and read that where the run goes on in it.
+
+        Nothing here or in the file is changed; `_let_go` ends the holding.
+        """
         size = 2 * sum(value.nbytes for (kind, _, _), value in tensors.items() if kind == "parameter")
         if FEWEST * size > self.max_bytes:
             raise ValueError(
                 f"Recording got max_bytes={self.max_bytes}, too few for steps of {size} bytes and more; "
                 f"give at least {FEWEST * size}"
             )
-        if self._store.blocks and self._shapes() != {
-            name: value.shape[1:] for (kind, name, _), value in tensors.items() if kind == "parameter"
-        }:
+        self._store.hold()
+        found = None
+        if goes_on and not self._legs and self._store.file is not None and not self._store.new:
+            assert self._store.path is not None
+            found = Contents.read(self._store.path, self._store.file)
+        blocks, legs = (self._store.blocks, self._legs) if found is None else (found.blocks, found.legs)
+        shapes = {n: value.shape[1:] for (kind, n, _), value in tensors.items() if kind == "parameter"}
+        if blocks and blocks[0].layout.parameters() != shapes:
             raise ValueError(
                 "Recording already holds a run of another model; make a new Recording for this one"
             )
-        self._open(leg, model, go_on=made > leg.first)
+        if goes_on and legs and leg.settings != legs[-1].settings:
+            which = "" if self.path is None else f" {self.path}"
+            what = _first_difference(leg.settings, legs[-1].settings)
+            raise ValueError(
+                f"fit got the recording{which} of another run: {what}. "
+                "Delete the file to begin anew, or give another path"
+            )
+        return found
+
+    def _start(
+        self,
+        leg: Leg,
+        found: Contents | None,
+        steps: int,
+        words: int,
+        tensors: dict[Key, Array],
+        model: Module,
+    ) -> int:
+        """A leg begins, or the last one goes on; keep its start. Returns the steps made before."""
+        if found is not None:
+            self._take_over(found)
+        self._store.begin()
+        goes_on = steps > 0 and bool(self._legs)
+        if goes_on:
+            self._legs[-1].live, self._legs[-1].epochs = leg.live, leg.epochs
+            leg = self._legs[-1]
+        else:
+            self._legs.append(leg)
+            self._store.write("leg", self._described(leg, model))
+        made = leg.first + steps
+        known = max(self._made, self._store.last)
         self._forget(made)
         self._model = model
         if self._store.last == made:
             kept = self._tensors(made)
             if _same(kept, tensors, ("parameter", "state")):
-                return
+                self._ending = made if goes_on and made > leg.first and made % self.every else None
+                return made
             if _same(kept, tensors, ("parameter",)):  # another optimizer goes on from here
                 tensors |= {key: value[None] for key, value in kept.items() if key[0] == "gradient"}
             self._store.cut(made - 1)
-        self._take(np.array([made]), np.array([words]), tensors, wanted=True)
+        if not (goes_on and known >= made):
+            self._take(np.array([made]), np.array([words]), tensors, wanted=True)
+        return made
 
     def _take(self, steps: Array, words: Array, tensors: dict[Key, Array], wanted: bool = False) -> None:
         """Keep n steps; the store is thinned first where it would overflow.
@@ -199,6 +230,9 @@ class Tape:
             self.every *= 2
             self._store.thin(self.every)
             self._store.write("thinned", {"every": self.every})
+        if self._ending is not None and len(steps) and int(steps[-1]) > self._ending:
+            self._store.cut(self._ending - 1)  # the end of a run that has gone on
+            self._ending = None
         self._store.append(layout, steps, words, tensors)
         self._store.flush(wait=True)
 
@@ -234,6 +268,10 @@ class Tape:
     def _end(self, leg: Leg) -> None:
         self._store.write("end", {"epochs": leg.epochs})
 
+    def _let_go(self) -> None:
+        """Nothing more is written; a file that a run was to begin, and did not, is removed."""
+        self._store.let_go()
+
     def _close(self) -> None:
         self._store.close()
         if self.every != self._asked and not self._store.failed:
@@ -251,9 +289,6 @@ class Tape:
             self._store.cut(made)
         if any(first + len(part) > made for first, part in self._losses):
             self._store.write("resume", {"step": made})
-        self._trim(made)
-
-    def _trim(self, made: int) -> None:
         self._losses = [(first, part[: made - first]) for first, part in self._losses if first < made]
         self._made = made
 
@@ -275,34 +310,12 @@ class Tape:
             "architecture": architecture,
         }
 
-    def _restore(self, found: list[tuple[str, dict[str, Any]]]) -> Any:
-        """Take over the frames of a file; returns the architecture, if it is described."""
-        architecture = None
-        for kind, state in found:
-            if kind == "leg":
-                self._legs.append(Leg(state["first"], state["engine"], state["settings"], state["epochs"]))
-                architecture, self.every = state["architecture"], state["every"]
-            elif kind == "place":
-                bases = self._legs[-1].bases
-                marks = [Mark(bases[base], words) for base, words in state["marks"]]
-                self._legs[-1].places.append(Place(**{**state, "marks": marks}))
-            elif kind == "base":
-                self._legs[-1].bases.append(state["state"])
-            elif kind == "rows of batches":
-                self._legs[-1].rows = state["rows"]
-            elif kind == "losses":
-                self._losses.append((state["first"], state["losses"]))
-                self._made = state["first"] + len(state["losses"])
-            elif kind == "resume":
-                self._trim(state["step"])
-            elif kind == "cut":
-                self._made = state["step"]
-            elif kind == "end":
-                self._legs[-1].epochs = state["epochs"]
-            elif kind == "thinned":
-                self.every = state["every"]
-        self._made = max(self._made, self._store.last)  # rows come before the losses of their block
-        return architecture
+    def _take_over(self, found: Contents) -> None:
+        """Go on with what a file holds."""
+        self._legs, self._losses, self._made, self.every = found.legs, found.losses, found.made, found.every
+        self._store.blocks = found.blocks
+        if found.span is not None:
+            self._store.last_span = found.span
 
 
 def _same(kept: dict[Key, Array], tensors: dict[Key, Array], kinds: tuple[str, ...]) -> bool:

@@ -35,7 +35,8 @@ from .progress import notice, progress_bar
 from .regime import Regime, listed, regime_of
 
 if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint, Keeper
+    from ..checkpoint import Checkpoint
+    from ..checkpoint.keeper import Keeper
     from ..recording import Recording
 
 __all__ = ["Callback", "DivergenceError", "FitState", "fit", "run_epochs"]
@@ -177,15 +178,11 @@ def fit(
             for callback in others:
                 if isinstance(callback, Watching):
                     callback._begin(state)
-            if checkpoint is not None:
-                from ..checkpoint import Checkpoint, Keeper
+            if checkpoint is not None or recording is not None:
+                from ..checkpoint.disk import on_disk
 
-                where = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-                keeper = Keeper(where, state, regime, others, batches, held_out)
-                keeper.begin()
-            if recording is not None:
-                made_by = recording._begin(state, regime, batches, held_out, named)
-                runner.recorder = stack.enter_context(made_by)
+                kept = on_disk(checkpoint, recording, others, state, regime, batches, held_out, named, tell)
+                keeper, runner.recorder = stack.enter_context(kept)
         show = stack.enter_context(progress_bar(progress, state))
         stack.enter_context(np.errstate(all="ignore"))
         run_epochs(runner, state, held_out, named, others, show, regime, keeper)
@@ -263,10 +260,10 @@ def run_epochs(
         if runner.recorder is not None:
             runner.recorder.undo()
         raise _divergence(state, "a parameter is not finite after the last step", state.epoch, history.steps)
+    if runner.recorder is not None:
+        runner.recorder.end()  # first, so that no kill leaves a checkpoint of more than is recorded
     if keeper is not None:
         keeper.finish()
-    if runner.recorder is not None:
-        runner.recorder.end()
     for callback in callbacks:
         if hasattr(callback, "finish"):
             callback.finish(state)
