@@ -123,6 +123,7 @@ class Adopted(Module):
         world, form: the program and how it is called. inner: its object.
         inputs, weights: Values. returned: what the last backward returned.
         unchecked: values without a gradient. constants: names of arrays that are not trained.
+        broken: what backward raised when it was tried.
     """
 
     def __init__(self, world: World, form: Form, inputs: Sequence[Value], weights: Sequence[Value]) -> None:
@@ -133,6 +134,7 @@ class Adopted(Module):
         self.returned: Any = None
         self.unchecked: list[Value] = []
         self.constants: list[str] = []
+        self.broken: Exception | None = None
         for thing in world.things():
             # A wrong shape is a finding, and nothing was added up before.
             if type(thing) in (Parameter, AnyShape):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.exceptions import ComplexWarning
 
 from ..checks import Array
+from .form import EXPECTED
 from .judge import Judge, Measured, by_direction, rounding_floor
 from .make import make_subject
 from .numeric import analytic_on_complex, differences, entry
@@ -68,6 +69,12 @@ def gradcheck(
     """
     with quietly():
         made = make_subject(subject, inputs, loss_fn, target, constants)
+        if made.broken is not None:
+            call, error = made.broken
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(
+                f"{call} raised {type(error).__name__}: {error}. If that is not how it is called, {EXPECTED}"
+            ) from error
         measured = measure(made, method, tolerance, max_entries, seed)
     if raise_on_fail and not measured.report:
         raise GradcheckError(measured.report)

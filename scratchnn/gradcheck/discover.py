@@ -22,24 +22,13 @@ from .memory import families, positions
 from .names import RATES, TARGETS, is_named, rank
 from .observe import Seen, differs, forward, observe
 from .returned import leaves
-from .subject import ModuleSubject, argument_names, unknown_constant
+from .subject import ModuleSubject, argument_names, held_random, unknown_constant
 from .world import ARGUMENTS, OUTSIDE, Address, Place, World
 
-__all__ = ["discover", "ready"]
+__all__ = ["FLOATS", "discover", "read", "ready"]
 
-DATA = TARGETS | {
-    "x",
-    "xs",
-    "xb",
-    "inputs",
-    "input",
-    "data",
-    "batch",
-    "images",
-    "features",
-    "x_train",
-    "y_train",
-}
+DATA = TARGETS.union(["x", "xs", "xb", "inputs", "input", "data", "batch", "images", "features", "x_train"])
+FLOATS = ("array", "list")  # kinds of places
 SEED = 0x5EA2C4
 PROBES = (1e-3, 1.0)  # moves of an array, in units of its largest entry
 POINTS = 3  # at which dependence is looked for
@@ -55,9 +44,29 @@ def discover(form: Form, subject: Any, inputs: Sequence[Any], constants: Sequenc
     arguments = [ready(x) for x in inputs]
     original = World(subject, arguments, argument_names(forward, len(arguments)))
     fixed = _constants(original, constants, dict(zip(map(id, inputs), arguments, strict=True)))
-    world = original.in_float64()
-    form.read(copy.deepcopy(world))
+    world, later = read(form, original)
+    if later is not None:
+        known = {place.address for place in world.places()}
+        if _Search(later, form, fixed).needs({p.address for p in later.places()} - known):
+            world = later
     return _Search(world, form, fixed).result()
+
+
+def read(form: Form, original: World) -> tuple[World, World | None]:
+    """(the program in float64, the program after a forward if that made arrays which stay).
+
+    A layer that makes its weights when it sees the first input has none before.
+    """
+    with held_random():
+        world = original.in_float64()
+        ran = copy.deepcopy(world)
+        form.read(ran)
+        known = {place.address for place in world.places()}
+        made = {p.address: p.thing for p in ran.places() if p.address not in known and p.kind in FLOATS}
+        if made:
+            form.run_forward(ran)
+        stays = any(made.get(p.address) is p.thing and not _given(p) for p in ran.places())
+        return world, ran if made and stays else None
 
 
 def ready(x: Any) -> Any:
@@ -77,7 +86,7 @@ def _constants(world: World, constants: Sequence[Any], given: dict[int, Any]) ->
     """{address: name} of the arrays that the user calls constant, by name or by the array itself."""
     if isinstance(constants, (str, np.ndarray, Parameter)):
         constants = [constants]
-    places = [place for place in world.places() if place.kind in ("array", "list", "integers")]
+    places = [place for place in world.places() if place.kind in (*FLOATS, "integers")]
     ways = {(*edge, key): place for place in places for edge, key in place.edges}
     found: dict[Address, str] = {}
     for constant in constants:
@@ -117,6 +126,13 @@ class _Search:
         names = [name] if self.world.arguments[:i] and i else [name, "x"]
         return Value(name, self.world.arguments[i], [([n], None) for n in names], argument=i)
 
+    def needs(self, addresses: set[Address]) -> bool:
+        """The output depends on an array at one of these."""
+        values = [*self.inputs, *self._weights()]
+        self.subject = _subject(self.world, self.form, values)
+        depends = self._dependent(values)
+        return any(v.address in addresses for v in values if v.argument is None and id(v) in depends)
+
     def result(self) -> Adopted:
         """The program with what was found."""
         bare = Adopted(self.world, self.form, self.inputs, [])
@@ -129,8 +145,10 @@ class _Search:
         depends = self._dependent(values)
         try:
             first = observe(bare, self.dys[0])
-        except Exception:  # the backward's own fault, which is found again where it is judged
-            return self._finished([v for v in values if id(v) in depends], [])
+        except Exception as error:  # found again, by those who call it, where it is judged
+            made = self._finished([v for v in values if id(v) in depends], [])
+            made.broken = error
+            return made
         self._forget(first, depends)
         trained = [v for v in values if v.argument is not None or id(v) in depends]
         seen = [observe(bare, dy) for dy in self.dys]
@@ -156,9 +174,8 @@ class _Search:
 
     def _weights(self) -> list[Value]:
         """Every array of floats but those that forward is called with; views belong to what they view."""
-        direct = {_argument(i) for i in range(len(self.world.arguments))}
-        places = [p for p in self.world.places() if p.kind in ("array", "list")]
-        places = [p for p in places if p.address not in direct and p.address not in self.fixed]
+        places = [p for p in self.world.places() if p.kind in FLOATS and not _given(p)]
+        places = [p for p in places if p.address not in self.fixed]
         arrays = [p.thing for p in places if p.kind == "array"]
         relatives = {id(a): family for family in families(arrays) for a in family}
         values, seen = [], set()
@@ -221,9 +238,8 @@ class _Search:
         """Clear the gradients of earlier backwards: they are no part of this one's."""
         values = [value for value in _all(self.subject) if id(value) in depends]
         held = {place.address for value in values for place, _ in value.places}
-        direct = {_argument(i) for i in range(len(self.world.arguments))}
         for place in self.world.places():
-            if place.address in held or place.address in direct or place.kind == "integers":
+            if place.address in held or _given(place) or place.kind == "integers":
                 continue
             steps = self.world.steps(place.address)
             named = any(is_named(rank(steps, names)) for value in values for names, _ in value.names)
@@ -333,6 +349,11 @@ class _Search:
 
 def _argument(i: int) -> Address:
     return (("item", ARGUMENTS), ("item", i))
+
+
+def _given(place: Place) -> bool:
+    """It is an argument of forward, wherever else it was put."""
+    return any(container == (("item", ARGUMENTS),) for container, _ in place.edges)
 
 
 def _is_float(thing: Any) -> bool:

@@ -35,6 +35,7 @@ METHODS = (
     ("forward_propagation", "backward_propagation"),
     ("forward_prop", "backward_prop"),
     ("fprop", "bprop"),
+    ("call", "backward"),
 )
 OUTPUTS = (
     "output",
@@ -119,6 +120,11 @@ class Form:
         return self  # nothing in it changes once it was read
 
     @property
+    def call(self) -> str:
+        """`Layer.backward(dy)`, in words."""
+        return f"{self.names[1]}({', '.join(given.name for given in self._given)})"
+
+    @property
     def takes_rate(self) -> bool:
         """Backward asks for a learning rate."""
         return any(given.kind == "rate" for given in self._given)
@@ -181,9 +187,9 @@ class Form:
         self._check_outputs(outputs)
         self._find_saved(result[len(outputs) :] if self._many else (), len(outputs), len(world.arguments))
 
-    def reads_usual(self, world: World) -> bool:
-        """Read it; true where it is forward(*x) -> y and backward(dy)."""
-        self.read(world)
+    @property
+    def usual(self) -> bool:
+        """It is forward(*x) -> y and backward(dy)."""
         return not self._many and self._kept is None and [g.kind for g in self._given] == ["upstream"]
 
     def _check_arguments(self, forward: Any, world: World) -> None:
@@ -293,8 +299,10 @@ class Form:
                 f"{self.names[1]} asks for {', '.join(g.name for g in saved)}, which {self.names[0]} neither "
                 f"takes nor returns; {EXPECTED}"
             )
-        elif self.forward is not None and any(
-            isinstance(r, np.ndarray) and r.dtype.kind == "f" for r in rest
+        elif (
+            self.forward is not None
+            and self.upstream
+            and any(isinstance(r, np.ndarray) and r.dtype.kind == "f" for r in rest)
         ):
             raise TypeError(
                 f"{self.names[0]} returned {outputs + len(rest)} outputs, and {self.names[1]} takes the "

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..layers import Module
 from ..losses import Loss
-from .discover import discover, ready
+from .discover import FLOATS, discover, read, ready
 from .form import EXPECTED, Form, form_of
 from .names import upstream_like
 from .pair import LossSubject, PairSubject
@@ -22,7 +22,6 @@ from .subject import (
     Subject,
     argument_names,
     float_array,
-    held_random,
     parameters_of,
     short_repr,
 )
@@ -87,6 +86,8 @@ def _adopted(
     made = ModuleSubject(adopted, arrays, loss_fn, target, names, form.upstream > 0)
     made.unchecked = [(v.name, v.array.shape, v.note) for v in adopted.unchecked]
     made.constants = adopted.constants
+    if adopted.broken is not None:
+        made.broken = (form.call, adopted.broken)
     return made
 
 
@@ -110,10 +111,10 @@ def _module(
         return _adopted(form, module, inputs, loss_fn, target, constants)
     own = {id(array) for p in module.parameters() for array in (p.data, p.grad)}
     own |= {id(x) for x in given}
-    others = [p for p in world.places() if p.kind in ("array", "list") and id(p.thing) not in own]
-    with held_random():
-        usual = form.reads_usual(world.in_float64())
-    if constants or others or not usual:
+    others = [p for p in world.places() if p.kind in FLOATS and id(p.thing) not in own]
+    _, later = read(form, world)
+    usual = form.usual
+    if constants or others or later is not None or not usual:
         adopted = _adopted(form, module, inputs, loss_fn, target, constants)
         names = [*adopted.names[len(given) :], *(name for name, _, _ in adopted.unchecked)]
         if constants or not usual or not {name for name, _ in module.named_parameters()}.issuperset(names):
@@ -134,7 +135,7 @@ def _pair(pair: tuple[Any, Any], inputs: Sequence[Any], constants: Sequence[Any]
         for p in parameters_of(pair[1]) or ()
         if p.name not in names and upstream_like(p.name, form.outputs)
     ]
-    outside = [p for p in world.places() if p.kind in ("array", "list") and p.address[0][1] == OUTSIDE]
+    outside = [p for p in world.places() if p.kind in FLOATS and p.address[0][1] == OUTSIDE]
     read: list[str] = []
     if subject is not pair or nested or outside or len(upstream) > 1:
         adopted = _adopted(form, subject, inputs, None, None, constants)

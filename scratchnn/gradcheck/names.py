@@ -120,7 +120,7 @@ def upstream_like(name: str, outputs: Any) -> bool:
     base = name[1:]
     explicit = not name.startswith("d") or name.startswith(("d_", "delta", "deriv"))
     known = isinstance(outputs, list) and base in outputs
-    return explicit or known or len(base) == 1 or base[-1].isdigit()
+    return explicit or known or len(base) == 1 or base[-1:].isdigit()
 
 
 def _exact(step: Any) -> Any:

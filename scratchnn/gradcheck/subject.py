@@ -85,6 +85,7 @@ class Subject:
         real_only: why the function cannot take complex arrays, if that is known; else "".
         unchecked: (name, shape, why) of arrays that the output depends on and no gradient was found for.
         constants: names of arrays that are not trained.
+        broken: (how a backward of unknown form was called, what it raised), if it did.
     """
 
     title: str
@@ -93,6 +94,7 @@ class Subject:
     real_only = ""
     unchecked: Sequence[tuple[str, tuple[int, ...], str]] = ()
     constants: Sequence[str] = ()
+    broken: tuple[str, Exception] | None = None
 
     def output(self, values: Sequence[Array]) -> Array:
         """y for these tensors, all float64 or all complex128."""

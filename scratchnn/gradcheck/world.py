@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import threading
 import types
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,12 +31,13 @@ SUBJECT, ARGUMENTS, OUTSIDE = range(3)  # the roots of a world
 PRIVATE = frozenset({"_saved", "_output", "_hooks"})  # of a Module: what a forward left, and not copied
 ATOMS = (
     type,
-    types.ModuleType,
     types.BuiltinFunctionType,
     np.dtype,
     np.random.Generator,
     np.random.RandomState,
 )
+# What has no copy, and may be used by two: modules, locks.
+SHARED = (types.ModuleType, type(threading.Lock()), type(threading.RLock()))
 
 
 @dataclass
@@ -173,16 +175,22 @@ class World:
         return self._copied(memo, convert=False)
 
     def _copied(self, memo: dict[int, Any], convert: bool) -> World:
-        arrays = [place.thing for place in self.places() if place.kind == "array"]
+        walk = _Walk(self._roots)
+        arrays = [place.thing for place in walk.places if place.kind == "array"]
+        memo.update((id(thing), thing) for thing in walk.shared)
         if convert:
             memo.update((id(a), a.astype(np.float64)) for a in arrays if a.dtype != np.float64)
         for family in families(arrays):
             memo.update(relatives(family, np.dtype(np.float64) if convert else family[0].dtype))
         twin = World.__new__(World)
         twin.slots, twin.argument_names = self.slots, self.argument_names
-        twin.subject, twin.arguments, twin.contents = copy.deepcopy(
-            (self.subject, self.arguments, self.contents), memo
-        )
+        try:
+            twin.subject, twin.arguments, twin.contents = copy.deepcopy(
+                (self.subject, self.arguments, self.contents), memo
+            )
+        except Exception as error:
+            what = type(self.subject).__name__
+            raise TypeError(f"gradcheck cannot copy {what}, and works on copies: {error}") from error
         return twin
 
     @contextmanager
@@ -203,11 +211,15 @@ class World:
 
 
 class _Walk:
-    """Every thing that can be reached, once; `places` are the arrays, `things` all that may have slots."""
+    """Every thing that can be reached, once.
+
+    `places` are the arrays, `things` what may have slots, `shared` what has no copy.
+    """
 
     def __init__(self, roots: Sequence[Any]) -> None:
         self.places: list[Place] = []
         self.things: list[Any] = []
+        self.shared: list[Any] = []
         self._seen: dict[int, Place | None] = {}
         self._alive: list[Any] = []  # an id is one thing's only while the thing lives
         pending: list[tuple[Address, Key, Any]] = []
@@ -219,6 +231,9 @@ class _Walk:
 
     def _enter(self, container: Address, key: Key, thing: Any) -> list[tuple[Key, Any]]:
         kind = _kind(thing)
+        if isinstance(thing, SHARED):
+            self.shared.append(thing)
+            return []
         if kind == "number":
             self.places.append(Place(kind, thing, (*container, key), [(container, key)]))
             return []
