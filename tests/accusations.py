@@ -1,10 +1,17 @@
-"""How often is a right network accused? `python tests/accusations.py 1000` counts."""
+"""How often is the doctor wrong?
+
+`python tests/accusations.py 1000` counts right networks that are called wrong: the library's own, and a
+user's in rows, columns and (B, T, D). `python tests/accusations.py 1000 wrong` draws wrong ones and counts
+what they are called: with one mistake, with two, and with one that is in no catalogue.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 
 import numpy as np
+from drawn_networks import LAYOUTS, draw
 from programs import HIDDEN, Choices, build
 
 import scratchnn as snn
@@ -14,8 +21,6 @@ def accusations(seeds: range) -> list[str]:
     """The programs, among those of these seeds, whose right gradients are called wrong."""
     accused = []
     for seed in seeds:
-        if seed % 100 == 0:
-            print(seed, flush=True)
         choices = Choices(rng=np.random.default_rng(seed))
         program = build(choices, choices.one_of(["np.float32", "np.float64"]), HIDDEN)
         made = program.run()
@@ -25,7 +30,59 @@ def accusations(seeds: range) -> list[str]:
     return accused
 
 
+def accusations_of_a_user(seeds: range, layout: str) -> list[str]:
+    """The same of networks that know nothing of the library."""
+    accused = []
+    for seed in seeds:
+        drawn = draw(seed, 0, layout)
+        diagnosis = snn.diagnose(drawn.subject, drawn.x, loss_fn=drawn.loss_fn, target=drawn.target)
+        if not diagnosis.passed:
+            accused.append(f"seed {seed}: {drawn.story}\n{diagnosis}")
+    return accused
+
+
+def attribution(seed: int, mistakes: int, unknown: bool = False) -> tuple[str, str]:
+    """(a verdict on what the doctor says of the network of this seed, a line about it).
+
+    "named": all mistakes and no other. "in part": some of them and no other, the rest said to be unknown.
+    "another set": the same numbers come from other mistakes, and the true ones are listed as well.
+    "nothing": no name. "WRONG": a name that is none of the mistakes made. "no effect": the gradient is right.
+    """
+    drawn = draw(seed, mistakes, unknown=unknown)
+    diagnosis = snn.diagnose(drawn.subject, drawn.x, loss_fn=drawn.loss_fn, target=drawn.target)
+    true, said = set(drawn.names), set(diagnosis.mistakes)
+    line = f"seed {seed}: {drawn.story}: said {sorted(said)}, unexplained {diagnosis.unexplained}"
+    if diagnosis.passed:
+        return "no effect", line
+    if not said:
+        return "nothing", line
+    if unknown:
+        return "WRONG", line
+    if said == true:
+        return "named" if not diagnosis.unexplained else "in part", line
+    if any({f.name for f in others} == true for others in diagnosis.alternatives):
+        return "another set", line
+    return ("in part" if said < true else "WRONG"), line
+
+
+def main(number: int, wrong: bool) -> None:
+    seeds = range(number)
+    if not wrong:
+        found = accusations(seeds)
+        print("\n\n".join([*found, f"{len(found)} of {number} right networks accused"]), flush=True)
+        for layout in LAYOUTS:
+            found = accusations_of_a_user(seeds, layout)
+            print("\n\n".join([*found, f"{layout}: {len(found)} of {number} accused"]), flush=True)
+        return
+    for title, mistakes, unknown in (("one", 1, False), ("two", 2, False), ("not in the catalogue", 1, True)):
+        counts: Counter[str] = Counter()
+        for seed in seeds:
+            verdict, line = attribution(seed, mistakes, unknown)
+            counts[verdict] += 1
+            if verdict in ("WRONG", "nothing", "in part") and not (unknown and verdict == "nothing"):
+                print(f"{verdict}: {line}")
+        print(f"{title}: {', '.join(f'{v} {k}' for k, v in counts.most_common())}", flush=True)
+
+
 if __name__ == "__main__":
-    number = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    found = accusations(range(number))
-    print("\n\n".join([*found, f"{len(found)} of {number} right networks accused"]))
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000, wrong="wrong" in sys.argv[2:])

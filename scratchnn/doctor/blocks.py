@@ -62,6 +62,12 @@ class Block:
         kind = NAMES.get(self.kind, self.kind)
         return f"the {kind}" + (f" in {self.y.scope}" if self.y.scope else "")
 
+    @property
+    def is_linear(self) -> bool:
+        """One slope everywhere, whatever x is."""
+        slopes = [self.slope(), self.slope(at=self.x.value + 1)]
+        return bool(np.allclose(slopes, slopes[0].flat[0], rtol=1e-12, atol=0))
+
     def vjp(self, dy: Array) -> Array:
         """The right dL/dx for dL/dy."""
         vjps = {"softmax": F.softmax_vjp, "log_softmax": F.log_softmax_vjp}

@@ -18,6 +18,9 @@ __all__ = [
     "UFUNCS",
     "assign_rule",
     "concatenate_rule",
+    "cumsum_rule",
+    "einsum_rule",
+    "gather_rule",
     "index_rule",
     "reduction_rule",
     "reshape_rule",
@@ -64,18 +67,30 @@ UFUNCS: dict[str, Callable[..., Sequence[Any]]] = {
     "log": lambda dy, y, a: (dy / a,),
     "log1p": lambda dy, y, a: (dy / (1 + a),),
     "log2": lambda dy, y, a: (dy / (a * np.log(2)),),
+    "log10": lambda dy, y, a: (dy / (a * np.log(10)),),
+    "exp2": lambda dy, y, a: (dy * y * np.log(2),),
     "tanh": lambda dy, y, a: (dy * (1 - y * y),),
+    "expit": lambda dy, y, a: (dy * y * (1 - y),),
+    "erf": lambda dy, y, a: (dy * 2 / np.sqrt(np.pi) * np.exp(-a * a),),
     "sinh": lambda dy, y, a: (dy * np.cosh(a),),
     "cosh": lambda dy, y, a: (dy * np.sinh(a),),
     "sin": lambda dy, y, a: (dy * np.cos(a),),
     "cos": lambda dy, y, a: (-dy * np.sin(a),),
+    "tan": lambda dy, y, a: (dy * (1 + y * y),),
     "arctan": lambda dy, y, a: (dy / (1 + a * a),),
+    "arcsin": lambda dy, y, a: (dy / np.sqrt(1 - a * a),),
+    "arccos": lambda dy, y, a: (-dy / np.sqrt(1 - a * a),),
+    "arcsinh": lambda dy, y, a: (dy / np.sqrt(1 + a * a),),
+    "arctanh": lambda dy, y, a: (dy / (1 - a * a),),
     "sqrt": lambda dy, y, a: (dy / (2 * y),),
+    "cbrt": lambda dy, y, a: (dy / (3 * y * y),),
     "square": lambda dy, y, a: (dy * 2 * a,),
     "reciprocal": lambda dy, y, a: (-dy * y * y,),
     "absolute": lambda dy, y, a: (dy * np.sign(a),),
     "fabs": lambda dy, y, a: (dy * np.sign(a),),
     "power": _power,
+    "float_power": _power,
+    "hypot": lambda dy, y, a, b: (dy * a / y, dy * b / y),
     "maximum": _extreme,
     "minimum": _extreme,
     "fmax": _extreme,
@@ -84,12 +99,18 @@ UFUNCS: dict[str, Callable[..., Sequence[Any]]] = {
     "matmul": _matmul,
 }
 ELEMENTWISE = (set(UFUNCS) - {"matmul"}) | {"where", "copy", "setitem"}
-REDUCTIONS = {"add": "sum", "maximum": "max", "minimum": "min"}
+REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
 
 
 def reduction_rule(kind: str, axis: Any, keepdims: bool) -> Rule:
-    """sum, mean, max or min along `axis`."""
-    functions: dict[str, Any] = {"sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min}
+    """sum, mean, prod, max or min along `axis`."""
+    functions: dict[str, Any] = {
+        "sum": np.sum,
+        "mean": np.mean,
+        "prod": np.prod,
+        "max": np.max,
+        "min": np.min,
+    }
 
     def fn(x: Array) -> Any:
         return functions[kind](x, axis=axis, keepdims=keepdims)
@@ -102,6 +123,8 @@ def reduction_rule(kind: str, axis: Any, keepdims: bool) -> Rule:
             return (spread,)
         if kind == "mean":
             return (spread * (np.size(y) / x.size),)
+        if kind == "prod":
+            return (spread * y / x,)
         chosen = x == y
         return (spread * chosen / chosen.sum(axis=axis, keepdims=True),)
 
@@ -157,6 +180,51 @@ def transpose_rule(order: Any) -> Rule:
         return (np.transpose(dy, None if order is None else np.argsort([k % x.ndim for k in order])),)
 
     return lambda x: np.transpose(x, order), vjp
+
+
+def gather_rule(function: Callable[[Array], Any], shape: tuple[int, ...]) -> Rule:
+    """Any function that only moves, repeats or drops entries: seen from where their numbers end up."""
+    source = np.asarray(function(np.arange(1, int(np.prod(shape)) + 1).reshape(shape)))
+
+    def fn(x: Array) -> Array:
+        return np.where(source > 0, np.ravel(x)[source - 1], 0)
+
+    def vjp(dy: Array, y: Array, x: Array) -> tuple[Array]:
+        dx = np.zeros(x.size + 1)
+        np.add.at(dx, source, dy)
+        return (dx[1:].reshape(x.shape),)
+
+    return fn, vjp
+
+
+def cumsum_rule(axis: int) -> Rule:
+    """np.cumsum(x, axis)."""
+
+    def vjp(dy: Array, y: Array, x: Array) -> tuple[Array]:
+        return (np.flip(np.cumsum(np.flip(dy, axis), axis), axis),)
+
+    return lambda x: np.cumsum(x, axis), vjp
+
+
+def einsum_rule(subscripts: Sequence[str], result: str) -> Rule:
+    """np.einsum("ij,jk->ik", a, b); each operand without repeated letters."""
+    equation = f"{','.join(subscripts)}->{result}"
+
+    def fn(*operands: Array) -> Any:
+        return np.einsum(equation, *operands)
+
+    def vjp(dy: Array, y: Array, *operands: Array) -> Sequence[Array]:
+        gradients = []
+        for k, (letters, operand) in enumerate(zip(subscripts, operands, strict=True)):
+            others = [*subscripts[:k], *subscripts[k + 1 :], result]
+            known = [c for c in letters if any(c in other for other in others)]
+            arrays = [*operands[:k], *operands[k + 1 :], dy]
+            part = np.einsum(f"{','.join(others)}->{''.join(known)}", *arrays)
+            missing = tuple(i for i, c in enumerate(letters) if c not in known)
+            gradients.append(np.broadcast_to(np.expand_dims(part, missing), operand.shape))
+        return gradients
+
+    return fn, vjp
 
 
 def concatenate_rule(axis: int) -> Rule:

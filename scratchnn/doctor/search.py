@@ -205,7 +205,7 @@ class Search:
 
     def _keep(self, state: State) -> None:
         """Whatever this state explains of what is wrong."""
-        if self._spoils(state):
+        if self._spoils(state) or (state.made and not self._pinned(state)):
             return
         missing = tuple(self.tensors[i].name for i in self.wrong if state.left[i] is None)
         groups = self._groups(state.left)
@@ -222,6 +222,11 @@ class Search:
             rank = state.rank + sum(meaning.rank for meaning in chosen)
             cost = (len(missing), len(findings) + odd, rank)
             self.found.append(Explanation(tuple(findings), missing, cost))
+
+    def _pinned(self, state: State) -> bool:
+        """Some wrong tensor has the very numbers of the slips, and not just a multiple."""
+        left = [state.left[i] for i in self.wrong]
+        return any(r is not None and self.meanings.known(r.factor) for r in left)
 
     def _read(self, read: list[tuple[Meaning, Residue, list[int]]], besides: bool) -> Iterator[Finding]:
         """A finding for each atom, in all tensors where it is one."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import Array
-from . import rules
+from . import functions, rules
 from .tape import Node, Tape
 
 __all__ = ["Traced", "traced_leaf"]
@@ -51,20 +51,28 @@ class Traced(np.ndarray):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         name = func.__name__
         if name == "where" and len(args) == 3:
-            condition = _plain(args[0])
-            return _record("where", *rules.where_rule(condition), args[1:])
-        if name in ("dot", "inner") and len(args) == 2:
-            return np.matmul(args[0], args[1] if name == "dot" else np.transpose(args[1]))
+            return _record("where", *rules.where_rule(_plain(args[0])), args[1:])
+        if name == "einsum":
+            return _einsum(func, args, kwargs)
         if name == "concatenate":
             axis = kwargs.get("axis", args[1] if len(args) > 1 else 0)
-            return _record("concatenate", *rules.concatenate_rule(axis), args[0])
-        if name == "clip" and len(args) == 3:
-            return np.minimum(np.maximum(args[0], args[1]), args[2])
+            parts = args[0] if axis is not None else [np.ravel(part) for part in args[0]]
+            return _record("concatenate", *rules.concatenate_rule(axis or 0), parts)
+        if name == "cumsum":
+            axis = kwargs.get("axis", args[1] if len(args) > 1 else None)
+            x = args[0] if axis is not None else np.ravel(args[0])
+            return _record("cumsum", *rules.cumsum_rule(axis or 0), [x])
         if name == "transpose":
             return Traced.transpose(args[0], *args[1:], **kwargs)
-        if name in ("zeros_like", "ones_like", "full_like", "empty_like", "shape", "ndim", "size"):
-            return func(_plain(args[0]), *args[1:], **kwargs)
-        if name in ("argmax", "argmin", "argsort", "isnan", "isfinite", "allclose", "array_equal", "copyto"):
+        if name in functions.FORMS:
+            return functions.FORMS[name](*args, **kwargs)
+        if name in functions.GATHERS and isinstance(args[0], Traced):
+            rest = [_plain(a) for a in args[1:]]
+            rule = rules.gather_rule(lambda x: func(x, *rest, **kwargs), args[0].shape)
+            return _record(name, *rule, [args[0]])
+        if name in functions.FRESH:
+            return traced(func(_plain(args[0]), *args[1:], **kwargs), None)
+        if name in functions.PLAIN:
             return func(*[_plain(a) for a in args], **kwargs)
         return super().__array_function__(func, types, args, kwargs)
 
@@ -86,6 +94,17 @@ class Traced(np.ndarray):
         self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, **_: Any
     ) -> Any:
         return _reduce("mean", self, axis, keepdims)
+
+    def prod(
+        self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, **_: Any
+    ) -> Any:
+        return _reduce("prod", self, axis, keepdims)
+
+    def cumsum(self, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+        return np.cumsum(self, axis)
+
+    def repeat(self, repeats: Any, axis: Any = None) -> Any:
+        return np.repeat(self, repeats, axis)
 
     def max(self, axis: Any = None, out: Any = None, keepdims: bool = False, **_: Any) -> Any:
         return _reduce("max", self, axis, keepdims)
@@ -140,9 +159,8 @@ class Traced(np.ndarray):
     def dot(self, other: Any, out: Any = None) -> Any:
         return np.matmul(self, other)
 
-    def clip(self, low: Any = None, high: Any = None, out: Any = None, **_: Any) -> Any:
-        y = self if low is None else np.maximum(self, low)
-        return y if high is None else np.minimum(y, high)
+    def clip(self, low: Any = None, high: Any = None, out: Any = None, **rest: Any) -> Any:
+        return np.clip(self, low, high, **rest)
 
     def take(self, indices: Any, axis: Any = None, **_: Any) -> Any:
         index = (slice(None),) * (0 if axis is None else axis % self.ndim) + (_plain_index(indices),)
@@ -198,6 +216,31 @@ def _record(op: str, fn: Callable[..., Any], vjp: Callable[..., Sequence[Any]], 
     value = np.array(result)
     node = Node(known[0].tape, op, fn, vjp, kept, value)
     return traced(np.asarray(result), node)
+
+
+def _einsum(func: Any, args: Any, kwargs: Any) -> Any:
+    equation, *operands = args
+    expanded = functions.expand_einsum(equation, operands) if isinstance(equation, str) else None
+    if expanded is None:
+        return func(*[_plain(a) for a in args], **kwargs)
+    subscripts, result = expanded
+    if len(operands) == 2 and [*map(len, subscripts)] == [2, 2] and result:
+        return _product(subscripts, result, operands)
+    return _record("einsum", *rules.einsum_rule(subscripts, result), operands)
+
+
+def _product(subscripts: list[str], result: str, operands: list[Any]) -> Any:
+    """A matrix product by its own name, where an einsum is one: what is known of products is tried on it."""
+    (a, b), (first, second) = operands, subscripts
+    summed = [c for c in first if c in second and c not in result]
+    rows = [c for c in first if c not in second]
+    columns = [c for c in second if c not in first]
+    if len(summed) != 1 or result not in ("".join(rows + columns), "".join(columns + rows)):
+        return _record("einsum", *rules.einsum_rule(subscripts, result), operands)
+    left = a if first[1] == summed[0] else np.transpose(a)
+    right = b if second[0] == summed[0] else np.transpose(b)
+    y = np.matmul(left, right)
+    return y if result == rows[0] + columns[0] else np.transpose(y)
 
 
 def _reduce(kind: str, x: Any, axis: Any, keepdims: bool) -> Any:

@@ -61,7 +61,7 @@ def matrix_products(case: Case) -> Iterator[Slip]:
     """y = a b: da = dy b^T, db = a^T dy; and all else that can be written with these letters."""
     unturned: list[Place] = []
     for node in case.nodes:
-        if node.op != "matmul" or any(np.ndim(v) != 2 for v in node.values()):
+        if node.op != "matmul" or np.ndim(node.values()[0]) < 2 or np.ndim(node.values()[1]) != 2:
             continue
         for place, arg in enumerate(node.args):
             if not isinstance(arg, Node):
@@ -72,8 +72,8 @@ def matrix_products(case: Case) -> Iterator[Slip]:
             weight = named(node.args[1 - place])
             if weight is not None and named(arg) is None and weight.value.shape == weight.value.shape[::-1]:
                 factor = node.values()[1 - place]
-                change = Change(edges={(node.index, place): _product(factor, False, False, place == 0)})
-                unturned.append((product_label(node), 0, change))
+                rule = _product(factor, False, False, place == 0, arg.value.shape)
+                unturned.append((product_label(node), 0, Change(edges={(node.index, place): rule})))
     if len(unturned) > 1:
         yield from in_places(
             "transpose", unturned, "in {} dx is dy times the wrong side of the weight".format
@@ -81,14 +81,18 @@ def matrix_products(case: Case) -> Iterator[Slip]:
 
 
 def _writings(node: Node, place: int) -> Iterator[tuple[str, str, Rule]]:
-    """(key, text, rule) for every product of dy and a factor that has the shape of what is wanted."""
-    values, names = node.values(), _names(node)
+    """(key, text, rule) for every product of dy and a factor that has the shape of what is wanted.
+
+    Leading axes, as in (B, T, D), count as one: dW = x^T dy over all positions.
+    """
+    values, names = [_flat(v) for v in node.values()], _names(node)
     own, other = names[place], names[1 - place]
     right = f"dy @ {_turn(other)}" if place == 0 else f"{_turn(other)} @ dy"
+    dy_shape = _flat(node.value).shape
     for which, factor_turned, dy_turned, dy_first in np.ndindex(2, 2, 2, 2):
         factor, name = (values[1 - place], other) if which == 0 else (values[place], own)
         pair = [
-            ("dy.T", node.value.shape[::-1]) if dy_turned else ("dy", node.value.shape),
+            ("dy.T", dy_shape[::-1]) if dy_turned else ("dy", dy_shape),
             (_turn(name), factor.shape[::-1]) if factor_turned else (name, factor.shape),
         ]
         (first, left), (second, back) = pair if dy_first else pair[::-1]
@@ -97,20 +101,27 @@ def _writings(node: Node, place: int) -> Iterator[tuple[str, str, Rule]]:
             continue
         key = "transpose" if dy_first == (place == 0) else "product-order"
         said = f"for y = {names[0]} @ {names[1]}{place_of(node)}, d{own} is {text} instead of {right}"
-        rule = _product(factor, bool(factor_turned), bool(dy_turned), bool(dy_first))
+        shape = np.shape(node.values()[place])
+        rule = _product(factor, bool(factor_turned), bool(dy_turned), bool(dy_first), shape)
         yield key if which == 0 else "product-swapped", said, rule
+
+
+def _flat(a: Array) -> Array:
+    return a if a.ndim == 2 else a.reshape(-1, a.shape[-1])
 
 
 def _turn(name: str) -> str:
     return name.removesuffix(".T") if name.endswith(".T") else f"{name}.T"
 
 
-def _product(factor: Array, factor_turned: bool, dy_turned: bool, dy_first: bool) -> Rule:
+def _product(
+    factor: Array, factor_turned: bool, dy_turned: bool, dy_first: bool, shape: tuple[int, ...]
+) -> Rule:
     factor = factor.T if factor_turned else factor
 
     def rule(dy: Array) -> Array:
-        dy = dy.T if dy_turned else dy
-        return dy @ factor if dy_first else factor @ dy
+        dy = _flat(dy).T if dy_turned else _flat(dy)
+        return (dy @ factor if dy_first else factor @ dy).reshape(shape)
 
     return rule
 

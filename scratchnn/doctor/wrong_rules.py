@@ -15,6 +15,7 @@ from .wrong_softmax import FUSED, softmaxes
 
 __all__ = ["activations", "jump"]
 
+LINEAR = 4
 Maker: TypeAlias = "Callable[[Block], Rule | None]"  # a block -> its wrong dy -> dx, if it has one
 
 
@@ -26,13 +27,18 @@ def jump(block: Block, rule: Rule) -> Change:
 def places(blocks: Sequence[Block], make: Maker) -> list[Place]:
     """A maker's rule in each block that has one."""
     made = [(block, make(block)) for block in blocks]
-    return [(b.label, 2 * b.rank, jump(b, rule)) for b, rule in made if rule is not None]
+    return [(b.label, _rank(b), jump(b, rule)) for b, rule in made if rule is not None]
+
+
+def _rank(block: Block) -> int:
+    """Nobody forgets the derivative of x / 2: such a factor has other names."""
+    return 2 * block.rank + (LINEAR if block.rank and block.is_linear else 0)
 
 
 def activations(case: Case) -> Iterator[Slip]:
     """Every wrong rule of every activation: in each, in all of its kind, and in all of any kind."""
     for rank in (0, 1, 2, 3):
-        chosen = [block for block in case.blocks if block.rank == rank]
+        chosen = [b for b in case.blocks if b.rank == rank and b.kind != "negative"]  # see `signs`
         kinds = sorted({block.kind for block in chosen})
         groups = [[b for b in chosen if b.kind == kind] for kind in kinds]
         if rank == 0:
