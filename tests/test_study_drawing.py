@@ -107,12 +107,12 @@ BAD = {
     "missing": (lambda path: None, "there is no such file"),
     "empty": (lambda path: path.touch(), "the file is empty"),
     "text": (lambda path: path.write_text("no picture"), "that is no image"),
-    "folder": (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+    "folder": (lambda path: path.mkdir(), "cannot be read: Is a folder"),
     "truncated": (truncated, "cannot be read"),
     "white": (lambda path: write(path, np.full((9, 9), 255)), "every pixel is light"),
     "black": (lambda path: write(path, np.zeros((9, 9))), "every pixel is dark"),
     "clear": (lambda path: write(path, np.zeros((9, 9, 4))), "every pixel is transparent"),
-    "large": (lambda path: Image.new("1", (20_000, 6000)).save(path), "more than 100,000,000 pixels"),
+    "large": (lambda path: Image.new("1", (10_000, 6000)).save(path), "more than 50,000,000 pixels"),
     "huge": (lambda path: Image.new("1", (20_000, 10_000)).save(path), "more than 100,000,000 pixels"),
 }
 

@@ -95,7 +95,8 @@ def run(
         hidden: units in the hidden layer.
         seed: of everything that is random: points, weights and batches.
         dtype: "float32" or "float64".
-        image: a picture file to learn; its opaque part, or its dark part if it has no transparent one.
+        image: a picture file to learn, such as PNG or JPEG, of at most 50 million pixels (a JPEG 100 million,
+            a WebP 12); its opaque part, or its dark part if it has no transparent one.
         drawing: a built-in drawing: blob (the default), ring, spiral, islands or letter.
         reference: train by PyTorch too, where it is installed, and compare.
         device: PyTorch's device, "cpu" or "cuda".

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import time
 import warnings
 from collections.abc import Callable
 from os import PathLike
@@ -12,13 +15,34 @@ import numpy as np
 
 import scratchnn as snn
 from scratchnn.checks import Array
+from scratchnn.files.atomic import open_regular
 
 from .lesson import StudyError
 
 __all__ = ["DRAWINGS", "SIDE", "drawing", "every_pixel", "read_image", "sample"]
 
 SIDE = 256  # pixels
-MOST_PIXELS = 100_000_000  # of an image file: 400 MB in memory
+
+# Millions of pixels of a picture file that are decoded in 2 seconds and 500 MB. A PNG takes 4 bytes a pixel,
+# a WebP 20. A JPEG is decoded at an eighth of its size; a progressive one is kept whole meanwhile.
+MOST_MILLIONS = {"BMP": 50, "GIF": 50, "JPEG": 100, "PNG": 50, "PPM": 50, "TIFF": 20, "WEBP": 12}
+MOST_DECODED, MOST_PROGRESSIVE = 50, 20
+MOST_ACROSS = 65_535  # pixels, as in a JPEG
+MOST_BYTES = 160 * 2**20
+MOST_SECONDS = 2.0  # of processor time
+ENOUGH = 4 * SIDE  # pixels across, where a format can leave out others while it is decoded
+BANDS = 16  # that a picture is converted in: so much less memory do the copies take
+
+TURNS = {  # Exif's orientations
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+ORIENTATION, TILE_WIDTH, TILE_HEIGHT = 0x0112, 322, 323  # numbers of Exif's and TIFF's tags
 
 
 def _blob(u: Array, v: Array) -> Array:
@@ -90,42 +114,45 @@ def drawing(name: str) -> Array:
 
 
 def read_image(path: str | PathLike[str]) -> Array:
-    """A region from an image file of any size: (256, 256) bool, resampled.
+    """A region from a picture file: (256, 256) bool, resampled.
 
-    An image with transparent parts has its region where it is opaque; any other, where it is dark.
+    An image with transparent parts has its region where it is opaque; any other, where it is dark. Of an
+    animation, the first picture counts. Reading takes at most 2 s of processor time and 500 MB.
 
     Raises:
         StudyError: if the file is missing, empty, no image, too large, or all one class.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
-    path = Path(path)
-
-    def refuse(reason: str) -> StudyError:
-        return StudyError(f"drawing got image={str(path)!r}; {reason}")
+    def refuse(reason: object) -> StudyError:
+        return StudyError(f"drawing got image={str(Path(path))!r}; {reason}")
 
     try:
-        if path.is_file() and not path.stat().st_size:
-            raise refuse("the file is empty")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its limit is another
-            with Image.open(path) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise refuse(f"it has more than {MOST_PIXELS:,} pixels; make it smaller")
-                found = _pixels(ImageOps.exif_transpose(image))
+        with open_regular(path, buffering=0) as raw, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of many pixels, and of damage that leaves the pixels readable
+            size = os.fstat(raw.fileno()).st_size
+            if not size:
+                raise StudyError("the file is empty")
+            if size > MOST_BYTES:
+                raise StudyError(f"it has more than {MOST_BYTES >> 20} MiB; make it smaller")
+            with Image.open(_Hurried(raw), formats=[*MOST_MILLIONS]) as image:
+                _check_size(image)
+                lightness, opacity = _pixels(image)
     except FileNotFoundError:
         raise refuse("there is no such file") from None
     except UnidentifiedImageError:
         raise refuse("that is no image; it must be a picture file such as PNG or JPEG") from None
     except Image.DecompressionBombError:
-        raise refuse(f"it has more than {MOST_PIXELS:,} pixels; make it smaller") from None
+        raise refuse(
+            f"it has more than {10**6 * max(MOST_MILLIONS.values()):,} pixels; make it smaller"
+        ) from None
+    except StudyError as error:
+        raise refuse(error) from None
     except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, StudyError):
-            raise
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise refuse(f"it cannot be read: {reason}") from None
-    transparent = found[1].min() < 128
-    inside = found[1] >= 128 if transparent else found[0] < 128
+    transparent = opacity.min() < 128
+    inside = opacity >= 128 if transparent else lightness < 128
     if inside.all() or not inside.any():
         every = {True: "dark", False: "light"} if not transparent else {True: "opaque", False: "transparent"}
         raise refuse(
@@ -135,16 +162,77 @@ def read_image(path: str | PathLike[str]) -> Array:
     return np.asarray(inside)
 
 
+class _Hurried(io.BufferedReader):
+    """A file that is read for MOST_SECONDS of processor time, MOST_BYTES in all.
+
+    A picture may hold millions of empty parts, or name the same part many times.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        super().__init__(raw)
+        self.until, self.left = time.thread_time() + MOST_SECONDS, MOST_BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() > self.until:
+            raise StudyError(f"it takes more than {MOST_SECONDS:g} s to read; make it smaller")
+        data = super().read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise StudyError(f"more than {MOST_BYTES >> 20} MiB would have to be read; save it anew")
+        return data
+
+
+def _check_size(image: Any) -> None:
+    """Refuse what is too large to decode; of a JPEG, leave out what is not needed."""
+    millions = MOST_MILLIONS.get(image.format, MOST_MILLIONS["JPEG"])  # several JPEGs in one file are an MPO
+    if image.info.get("progressive"):
+        millions = MOST_PROGRESSIVE
+    _check_pixels(image, millions)
+    image.draft(None, (ENOUGH, ENOUGH))
+    _check_pixels(image, MOST_DECODED)
+    if image.format == "TIFF":  # a tile is decoded whole, and may be larger than the image
+        tile = image.tag_v2.get(TILE_WIDTH, 1) * image.tag_v2.get(TILE_HEIGHT, 1)
+        if tile > 10**6 * millions:
+            raise StudyError(f"it has tiles of more than {millions},000,000 pixels; save it in smaller ones")
+
+
+def _check_pixels(image: Any, millions: int) -> None:
+    if image.width * image.height > 10**6 * millions:
+        raise StudyError(f"it has more than {millions},000,000 pixels; make it smaller")
+    if max(image.size) > MOST_ACROSS:
+        raise StudyError(f"it is more than {MOST_ACROSS:,} pixels wide or high; make it smaller")
+
+
 def _pixels(image: Any) -> tuple[Array, Array]:
     """Lightness and opacity, each (256, 256) from 0 to 255, resampled."""
     from PIL import Image
 
-    if image.mode[0] in "IF":  # 16 or 32 bits: bring them into 8 by their own range
-        values = np.asarray(image, dtype=np.float64)
-        low, high = values.min(), values.max()
-        image = Image.fromarray(np.uint8(255 * (values - low) / max(high - low, 1e-300)))
-    whole = image.convert("RGBA").resize((SIDE, SIDE), Image.Resampling.BOX)
+    image.load()
+    orientation = image.getexif().get(ORIENTATION)
+    whole = Image.new("RGBA", (SIDE, SIDE))
+    for top in range(0, SIDE, SIDE // BANDS):
+        bottom = top + SIDE // BANDS
+        # Whole rows of the picture, all that these rows of the result have a part of.
+        above, below = top * image.height // SIDE, -(-bottom * image.height // SIDE)
+        band = _in_8_bits(image, image.crop((0, above, image.width, below))).convert("RGBA")
+        rows = (0, top * image.height / SIDE - above, image.width, bottom * image.height / SIDE - above)
+        whole.paste(band.resize((SIDE, SIDE // BANDS), Image.Resampling.BOX, box=rows), (0, top))
+    if orientation in TURNS:
+        whole = whole.transpose(Image.Transpose[TURNS[orientation]])
     return np.asarray(whole.convert("L"), dtype=np.int64), np.asarray(whole.getchannel("A"), dtype=np.int64)
+
+
+def _in_8_bits(image: Any, band: Any) -> Any:
+    """A band of an image that may have 16 or 32 bits; its own range becomes 0 to 255."""
+    from PIL import Image
+
+    if band.mode[0] not in "IF":
+        return band
+    values = np.asarray(band, dtype=np.float64)
+    low, high = image.getextrema()
+    if not np.isfinite([low, high]).all() or not np.isfinite(values).all():
+        raise ValueError("it has pixels that are not finite")
+    return Image.fromarray(np.uint8(255 * (values - low) / max(high - low, 1e-300)))
 
 
 def sample(
