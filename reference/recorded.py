@@ -15,8 +15,8 @@ from scratchnn.recording import Recording
 from scratchnn.recording.layout import Key
 from scratchnn.recording.leg import Leg, Place
 from scratchnn.train import FitState
-from scratchnn.train.door import at_the_door
 from scratchnn.train.regime import Regime
+from scratchnn.train.source import at_the_door
 
 if TYPE_CHECKING:
     from .training import Rehearsal

@@ -19,7 +19,7 @@ from scratchnn.layers import Dropout, Module
 from scratchnn.losses import Loss
 from scratchnn.optim import Optimizer
 from scratchnn.recording import Recording
-from scratchnn.train.door import at_the_door
+from scratchnn.train.source import at_the_door
 
 from .recorded import TorchRecorder
 from .streams import Streams, torch_stream

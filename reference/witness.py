@@ -16,7 +16,7 @@ from scratchnn.layers import Module
 from scratchnn.losses import Loss
 from scratchnn.optim import Optimizer
 from scratchnn.train import FitState
-from scratchnn.train.door import at_the_door
+from scratchnn.train.source import at_the_door
 
 from .report import ParityReport, Row, largest_difference
 from .streams import Streams

@@ -22,11 +22,12 @@ from .losses import Loss
 from .optim import Optimizer
 from .random import Generator, default_generator
 from .train.claims import claimed, parts
-from .train.door import Metric, at_the_door, check_arguments, named_metrics, probe
+from .train.door import Metric, check_arguments, named_metrics, probe
 from .train.fit import DivergenceError, FitState, run_epochs
 from .train.modes import in_mode
 from .train.numpy_engine import Batches, Metrics
 from .train.progress import notice
+from .train.source import at_the_door
 
 __all__ = ["Many", "fit_many"]
 
@@ -157,16 +158,16 @@ def fit_many(
     with claimed(
         "fit_many", (part for model, optimizer in pairs for part in parts(model, loss_fn, optimizer))
     ):
-        batches = at_the_door(data, loss_fn, dtype, "data")
+        batches = at_the_door(data, loss_fn, dtype, "data").kept()
         outputs = [probe(model, loss_fn, batches) for model in models]
         named = named_metrics(metrics, loss_fn, [(batches, outputs[0])])
 
         from .lowering import lower
-        from .train.numba_engine import measured_in_call, source
+        from .train.numba_engine import measured_in_call, rows_to_compile
 
         measured_in_call(named)
         for model, optimizer in pairs:
-            lower(model, loss_fn, optimizer, *source(batches)[1:])
+            lower(model, loss_fn, optimizer, *rows_to_compile(batches))
         if seeds is None:
             seeds = (default_generator.words64(len(models)) & np.uint64(SEED_MASK)).tolist()
         many = Many(models, optimizers, [History() for _ in models], list(seeds), [None] * len(models))

@@ -69,6 +69,12 @@ class Objective(Loss):
         """As the base's; with weights, an array of `dtype`."""
         return np.asarray(target, dtype) if self.weighted else self.base.convert_target(target, dtype)
 
+    def cause_of_nan(self, target: Array) -> str | None:
+        """As the base's; and rows that all weigh 0."""
+        if self.weighted and not target[:, -1].any():
+            return "the rows of that batch weigh 0, and a mean over nothing is NaN; leave such batches out"
+        return self.base.cause_of_nan(target)
+
     def has_indices(self, target: Array) -> bool:
         """`target` holds class indices beside weights."""
         return self.weighted and target.shape[1] == 2 and isinstance(self.base, (CrossEntropyLoss, NLLLoss))

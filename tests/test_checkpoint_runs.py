@@ -47,7 +47,7 @@ OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "batch": ({"loader": batches(3)}, "data's batch_size is 3, was 2"),
     "order": ({"loader": batches(2, shuffle=False)}, "data's shuffle is False, was True"),
     "generator": ({"loader": batches(2, generator=snn.Generator())}, "data's generator is own, was none"),
-    "validation": ({"validation": (PLANE, PLANE[:, :1])}, "validation's source is list, was none"),
+    "validation": ({"validation": (PLANE, PLANE[:, :1])}, "validation's source is pair, was none"),
     "metrics": (
         {"metrics": [lambda prediction, target: 1.0]},
         r"metrics is \['<lambda>'\], was \[\]",

@@ -274,11 +274,11 @@ def test_divergence_says_where_and_keeps_the_last_good_parameters(make) -> None:
     assert error.value.history.steps == bad + 1
 
 
-def test_parameters_that_are_no_numbers_after_the_last_step_are_caught() -> None:
+def test_parameters_that_are_no_numbers_after_the_last_step_are_caught_at_it() -> None:
     model = snn.Sequential(snn.Linear(1, 1))
     before = copy.deepcopy(model.state_dict())
     optimizer = snn.SGD(model.parameters(), lr=3e38)
-    with pytest.raises(snn.DivergenceError, match="after the last step"):
+    with pytest.raises(snn.DivergenceError, match=r"0\.weight became inf at epoch 1, step 1"):
         snn.fit(model, snn.MSELoss(), optimizer, ([[1e5]], [[0.0]]), 1, engine="numpy")
     for path, value in model.state_dict().items():
         assert_array_equal(value, before[path])
@@ -312,7 +312,7 @@ def with_nan() -> np.ndarray:
         ({"data": (X0[:, :1], Y0)}, ValueError, r"the last axis must be 2"),
         ({"data": (X0[:0], Y0[:0])}, ValueError, "without rows"),
         ({"data": (X0, Y0 + 1)}, ValueError, r"\[0, 1\]|between 0 and 1"),
-        ({"data": (X0.astype(str), Y0)}, TypeError, "needs real numbers"),
+        ({"data": (X0.astype(str), Y0)}, TypeError, "needs numbers"),
         ({"data": X0}, TypeError, "it needs a DataLoader, a pair"),
         ({"data": iter([(X0, Y0)])}, TypeError, "it needs a DataLoader, a pair"),
         ({"data": [(X0, Y0, Y0)]}, TypeError, r"pairs \(x, target\)"),

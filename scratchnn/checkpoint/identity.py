@@ -36,7 +36,7 @@ NOT_COMPARED = ("training", "path")  # fit sets the one; where a callback writes
 
 def generators_of(batches: Any, held_out: Any) -> list[Generator]:
     """What a run draws from: the default generator, and those of its loaders."""
-    loaders = [source for source in (batches, held_out) if isinstance(source, DataLoader)]
+    loaders = [source.loader for source in (batches, held_out) if source is not None and source.loader]
     return [default_generator, *(loader.generator for loader in loaders if loader.generator is not None)]
 
 
@@ -70,20 +70,20 @@ def settings_of(state: FitState, regime: Regime, batches: Any) -> dict[str, Any]
 
 def read_data(batches: Any) -> Any:
     """What must be known to draw the batches again, and a digest of the data."""
-    if isinstance(batches, DataLoader) and type(batches) is DataLoader:
-        arrays: Sequence[Array] = batches.dataset.tensors
-        return {
-            "rows": len(batches.dataset),
-            "steps": len(batches),
-            "batch_size": batches.batch_size,
-            "shuffle": batches.shuffle,
-            "drop_last": batches.drop_last,
-            "generator": _whose(batches.generator),
-            "digest": _digest(arrays),
-        }
-    if isinstance(batches, list) and len(batches) == 1:
-        return {"rows": len(batches[0][0]), "steps": 1, "batch_size": None, "digest": _digest(batches[0])}
-    return "batches of its own"
+    rows, loader = batches.rows(), batches.loader
+    if rows is None or type(loader) not in (DataLoader, type(None)):
+        return "batches of its own"
+    if loader is None:
+        return {"rows": len(rows[0]), "steps": 1, "batch_size": None, "digest": _digest(rows)}
+    return {
+        "rows": len(rows[0]),
+        "steps": len(loader),
+        "batch_size": loader.batch_size,
+        "shuffle": loader.shuffle,
+        "drop_last": loader.drop_last,
+        "generator": _whose(loader.generator),
+        "digest": _digest(rows),
+    }
 
 
 # ---- as a checkpoint keeps it ---------------------------------------------------------------------
@@ -183,7 +183,7 @@ def _short(value: Any) -> str:
 
 def _data(batches: Any) -> dict[str, Any]:
     """What is known of data: all of arrays and lists of batches, the settings of a loader, else the class."""
-    source = getattr(batches, "data", batches)  # an iterable that `fit` converts batch by batch
+    source, arrays = batches.data, batches.rows()
     found: dict[str, Any] = {"source": type(source).__name__}
     if isinstance(source, DataLoader):
         found |= {
@@ -193,7 +193,9 @@ def _data(batches: Any) -> dict[str, Any]:
             "drop_last": source.drop_last,
             "generator": _whose(source.generator),
         }
-    arrays = _arrays(source)
+    elif arrays is not None:
+        found["source"] = "pair"
+    arrays = arrays or _arrays(source)
     if arrays is not None:
         found["shapes"] = [list(array.shape) for array in arrays[:2]]
         found["numbers"] = _digest(arrays)

@@ -106,6 +106,11 @@ class LossPlan:
         """Targets are class indices."""
         return self.kind in (LossKind.NLL, LossKind.CROSS_ENTROPY)
 
+    @property
+    def may_refuse(self) -> bool:
+        """There are predictions or targets that are none."""
+        return self.by_index or self.kind == LossKind.BCE
+
 
 @dataclass
 class Group:
@@ -136,6 +141,11 @@ class Plan:
     shapes: list[tuple[int, ...]]
     max_norm: float = math.inf
     max_value: float = math.inf
+
+    def key(self) -> tuple[object, ...]:
+        """What a run is laid out for: plans with equal keys differ in the optimizer's groups at most."""
+        loss = [v.tobytes() if isinstance(v, np.ndarray) else v for v in vars(self.loss).values()]
+        return self.dtype, self.layers, loss, self.rule, self.shapes, self.max_norm, self.max_value
 
     @property
     def inputs(self) -> int:

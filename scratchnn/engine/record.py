@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ..functional.vocabulary import Array
+from .codes import Setting
 from .run import Run, aligned
 
 __all__ = ["GRADIENT", "STATE", "VALUE", "Record"]
@@ -35,8 +36,6 @@ class Record:
         Args:
             before: steps counted before the first of the run that the next `advance` belongs to.
         """
-        from .steps import Setting
-
         self.every, self.before = every, before
         self.run.settings[Setting.EVERY], self.run.settings[Setting.BEFORE] = every, before
 

@@ -11,18 +11,15 @@ from typing import Any
 import numpy as np
 
 from ..functional.vocabulary import Array
+from .codes import Setting, Status
 from .compiling import COMPILING
-from .plan import Op, Plan
+from .layout import lay_out
+from .plan import Plan
 
 __all__ = ["Diverged", "Run", "kernel"]
 
 ALIGNMENT = 64  # bytes in a register, and in a line of the cache
 CACHE_PERIOD = 1024  # rows a multiple of this apart would share a few sets of the cache
-# Their vjps read y, or of x only what y tells as well: y may take x's place where nobody else needs x.
-IN_PLACE = (Op.RELU, Op.SIGMOID, Op.TANH)
-FIRST_LEVEL = 24 * 1024  # bytes of values and gradients that a tile may take where it can choose
-WEIGHTS_WORTH = 4  # panels a tile should have so that passing over the weights pays
-RESIDENT_BYTES = 2**24  # gathered once instead of in every epoch
 FLUSH_BELOW = {4: 1e-30, 8: 1e-290}
 Tell = Callable[[str], None]
 
@@ -60,6 +57,7 @@ def kernel(dtype: np.dtype[Any], tell: Tell = silent) -> tuple[Any, float]:
             types.Array(integer, 2, "C"), types.Array(double, 2, "C"),
             types.Array(real, 1, "C"), read(real), read(real), read(integer), read(integer), read(double),
             types.Array(real, 1, "C"), types.Array(double, 2, "C"), types.Array(real, 1, "C"),
+            types.Array(real, 1, "C"),
         )  # fmt: skip
         _KERNELS[dtype], seconds = compiled(
             run_steps, "run_steps", signature, f"the engine for {dtype}", tell
@@ -91,10 +89,25 @@ class _Call:
 
 
 class Diverged(Exception):
-    """A loss that is not finite; parameters and state are those of the last finite loss.
+    """A number that is not finite; parameters and state are those of the last finite loss.
 
     Attributes:
         step: its index in the losses of this call.
+        position: of the parameter that is not finite after the step; None where it is the step's loss.
+        value: what became of it.
+    """
+
+    def __init__(self, step: int, position: int | None, value: float) -> None:
+        super().__init__(step, position, value)
+        self.step, self.position, self.value = step, position, value
+
+
+class Refused(Exception):
+    """A step that cannot be made: BCE met a prediction outside [0, 1], or a class index is none of the
+    classes. Parameters and state are those that the step begins with.
+
+    Attributes:
+        step: as Diverged's.
     """
 
     def __init__(self, step: int) -> None:
@@ -102,18 +115,11 @@ class Diverged(Exception):
         self.step = step
 
 
-class NoProbability(Exception):
-    """BCE met a prediction outside [0, 1]; parameters and state are those of that step."""
-
-
 class Run:
     """One network in training, as flat arrays.
 
     Args:
         plan: what to train.
-        X: (N, D) inputs of the plan's dtype.
-        y: (N, M) targets of that dtype, or (N,) int64 class indices, as the plan's loss wants them; with
-            weights of rows (N, M + 1), or (N, 2) of index and weight.
         batch: rows of a step. rows: rows of an epoch.
         ordered: `advance` gets the rows' order; otherwise they come as they are.
         decisions: count right decisions of every step.
@@ -128,8 +134,6 @@ class Run:
     def __init__(
         self,
         plan: Plan,
-        X: Array,
-        y: Array,
         batch: int,
         rows: int,
         ordered: bool,
@@ -158,7 +162,10 @@ class Run:
         self.last_call: _Call | None = None
         self._spare: _Call | None = None
         self.record = np.empty(0, plan.dtype)
-        self._lay_out(X, y, ordered, decisions)
+        self.aside = np.empty(0, plan.dtype)  # parameters and state before the last step, where it was kept
+        self._aside: tuple[int, list[int]] | None = None  # steps made by then
+        self._checked_order: Array | None = None
+        self._lay_out(decisions)
         products = sum(math.prod(shape) for shape in plan.shapes)
         self.seconds_a_step = 2e-6 + 6 * products * batch / 2e10  # until it is measured
 
@@ -177,8 +184,6 @@ class Run:
 
     def set_stretches(self, made: Sequence[int]) -> None:
         """Lay the optimizer's groups over the parameters; `made`: steps that each parameter has behind it."""
-        from .steps import Setting
-
         group_of = {p: g for g, group in enumerate(self.plan.groups) for p in group.parameters}
         ends = [*self.starts[1:], self.parameters.size]
         stretches: list[list[int]] = []
@@ -194,99 +199,34 @@ class Run:
         self.rates = np.zeros((len(self.plan.groups), 7))
         for g, numbers in enumerate(group.numbers for group in self.plan.groups):
             self.rates[g, : len(numbers)] = numbers
-        self.settings[Setting.GROUPS] = 0
+        self.settings[Setting.GROUPS], self.settings[Setting.RULE] = 0, self.plan.rule
         self.made, self.made_before = 0, list(made)
+
+    @property
+    def keeps_rates(self) -> bool:
+        """All steps have the hyperparameters of their groups, as `set_stretches` left them."""
+        return not self.settings[Setting.GROUPS]
 
     def set_rates(self, rates: Array) -> None:
         """Give every step of the run hyperparameters of its own: (steps, groups, 7)."""
-        from .steps import Setting
-
         self.rates = np.ascontiguousarray(rates).reshape(-1, 7)
         self.settings[Setting.GROUPS] = rates.shape[1]
 
-    # ---- memory -----------------------------------------------------------------------------------
-
-    def _lay_out(self, X: Array, y: Array, ordered: bool, decisions: bool) -> None:
-        from .blocks import VECTORS
-        from .lanes import REGISTER_BITS
-        from .steps import Column, Setting
-
-        plan = self.plan
-        samples = VECTORS * REGISTER_BITS // (8 * plan.dtype.itemsize)
-        panels = -(-self.batch // samples)
-        by_index = plan.loss.by_index
-        target_rows = 2 if by_index else plan.outputs + plan.loss.weighted
-        panel_bytes = samples * plan.dtype.itemsize * sum(2 * k.outputs for k in plan.layers)
-        tile = max(1, min(panels, max(FIRST_LEVEL // panel_bytes, WEIGHTS_WORTH)))
-        all_panels = self.steps_an_epoch * panels
-        gathered = all_panels * samples * (plan.inputs + target_rows) * plan.dtype.itemsize
-        resident = not ordered and gathered <= RESIDENT_BYTES
-        kept = all_panels if resident else tile
-
-        size = 0
-
-        def take(rows: int, count: int = tile) -> int:
-            nonlocal size
-            start, size = size, size + rows * samples * count
-            return start
-
-        table = np.full((len(plan.layers), len(Column)), -1, np.int64)
-        numbers = np.zeros((len(plan.layers), 2))
-        used: set[int] = set()
-        draws = 0
-        x = -1
-        input_at, target_at = take(plan.inputs, kept), take(target_rows, kept)
-        for k, layer in enumerate(plan.layers):
-            table[k, Column.OP], table[k, Column.INPUTS], table[k, Column.OUTPUTS] = (
-                layer.op,
-                layer.inputs,
-                layer.outputs,
-            )
-            table[k, Column.X] = x
-            follows_linear = k > 0 and plan.layers[k - 1].op == Op.LINEAR
-            if not (layer.op in IN_PLACE and follows_linear):
-                x = take(layer.outputs)
-            table[k, Column.Y] = x
-            table[k, Column.ADD] = 0
-            numbers[k] = layer.a, layer.b
-            if layer.op == Op.DROPOUT:
-                table[k, Column.FACTOR] = take(layer.outputs)
-                if layer.a >= 0:
-                    table[k, Column.DRAW] = draws
-                    draws += layer.outputs
-            if layer.op == Op.LINEAR:
-                table[k, Column.WEIGHT] = self.starts[layer.weight]
-                table[k, Column.STRIDE] = self.strides[layer.weight]
-                if layer.bias >= 0:
-                    table[k, Column.BIAS] = self.starts[layer.bias]
-                table[k, Column.ADD] = layer.weight in used
-                used.add(layer.weight)
-        first_linear = next(k for k, layer in enumerate(plan.layers) if layer.op == Op.LINEAR)
-        dy = take(plan.outputs)
-        for k in range(len(plan.layers) - 1, first_linear - 1, -1):
-            table[k, Column.DY] = dy
-            if k > first_linear:
-                if plan.layers[k].op == Op.LINEAR:
-                    dy = take(plan.layers[k].inputs)
-                table[k, Column.DX] = dy
-        self.table, self.numbers, self.draws = table, numbers, draws
-        self.memory = aligned(size, plan.dtype)
-
-        loss = plan.loss
-        nothing = np.empty(0, plan.dtype)
-        row_weights = nothing
-        if loss.weighted and by_index:
-            y, row_weights = y[:, 0].astype(np.int64), np.ascontiguousarray(y[:, 1])
-        even = not by_index or bool((loss.weight == 1).all() and not (y == loss.ignore_index).any())
+    def _lay_out(self, decisions: bool) -> None:
+        plan, loss = self.plan, self.plan.loss
+        layout = lay_out(plan, self.batch, self.steps_an_epoch, self.ordered, self.starts, self.strides)
+        self.table, self.numbers, self.draws = layout.table, layout.numbers, layout.draws
+        self.memory = aligned(layout.size, plan.dtype)
         self.settings = np.zeros(len(Setting), np.int64)
         for setting, value in {
-            Setting.ROWS: self.rows, Setting.BATCH: self.batch, Setting.TILE_PANELS: tile,
-            Setting.TARGET_ROWS: target_rows, Setting.LOSS: loss.kind,
-            Setting.MEAN: 2 if loss.over_rows else loss.mean,
-            Setting.IGNORE_INDEX: loss.ignore_index, Setting.EVEN_ROWS: even, Setting.RULE: plan.rule,
-            Setting.INPUT: input_at, Setting.TARGET: target_at, Setting.RESIDENT: resident,
-            Setting.DRAWS: draws, Setting.DECISIONS: decisions, Setting.BY_CLASS: loss.cut is None,
-            Setting.ORDERED: ordered, Setting.FEATURES: plan.inputs, Setting.WEIGHTED: loss.weighted,
+            Setting.ROWS: self.rows, Setting.BATCH: self.batch, Setting.TILE_PANELS: layout.tile,
+            Setting.TARGET_ROWS: layout.target_rows, Setting.LOSS: loss.kind,
+            Setting.MEAN: 2 if loss.over_rows else loss.mean, Setting.IGNORE_INDEX: loss.ignore_index,
+            Setting.EVEN_CLASSES: not loss.by_index or bool((loss.weight == 1).all()),
+            Setting.RULE: plan.rule, Setting.INPUT: layout.inputs, Setting.TARGET: layout.targets,
+            Setting.RESIDENT: layout.resident, Setting.DRAWS: self.draws, Setting.DECISIONS: decisions,
+            Setting.BY_CLASS: loss.cut is None, Setting.ORDERED: self.ordered,
+            Setting.FEATURES: plan.inputs, Setting.WEIGHTED: loss.weighted,
         }.items():  # fmt: skip
             self.settings[setting] = value
         self.loss_numbers = np.array(
@@ -301,34 +241,61 @@ class Run:
             ]
         )
         self.weights = np.concatenate([loss.weight, loss.pos_weight]).astype(plan.dtype)
-        self.X = np.ascontiguousarray(X).reshape(-1)
-        self.y = row_weights if by_index else np.ascontiguousarray(y).reshape(-1)
-        self.labels = np.ascontiguousarray(y) if by_index else np.empty(0, np.int64)
-        if resident:
-            self._settle(X, input_at, samples, panels)
-            if by_index:
-                kept_rows = y != loss.ignore_index
-                weights = np.where(kept_rows, self.weights[np.where(kept_rows, y, 0)], 0)
-                weights = row_weights if loss.weighted else weights
-                y = np.stack([np.where(kept_rows, y, -1), weights], axis=1)
-            self._settle(y, target_at, samples, panels)
 
-    def _settle(self, values: Array, start: int, samples: int, panels: int) -> None:
-        """Put all rows where their panels stay; padding repeats a batch's last row."""
-        size = values.shape[1] * samples
-        for step in range(self.steps_an_epoch):
-            rows = values[step * self.batch : min((step + 1) * self.batch, self.rows)]
-            for panel in range(-(-len(rows) // samples)):
-                part = rows[panel * samples : (panel + 1) * samples]
-                at = start + (step * panels + panel) * size
-                view = self.memory[at : at + size].reshape(-1, samples)
-                view[:, : len(part)] = part.T
-                view[:, len(part) :] = part[-1:].T
+    # ---- data -------------------------------------------------------------------------------------
+
+    def take(self, X: Array, y: Array) -> None:
+        """The data as they are now: what the next call gathers, and checks where it is used.
+
+        Args:
+            X: (N, D) inputs of the plan's dtype.
+            y: (N, M) targets of that dtype, or (N,) int64 class indices, as the plan's loss wants them; with
+                weights of rows (N, M + 1), or (N, 2) of index and weight.
+        Raises:
+            ValueError: other shapes or dtypes than the plan is for, or fewer rows than an epoch has.
+        """
+        plan, loss = self.plan, self.plan.loss
+        weighted_index = loss.weighted and loss.by_index
+        integers = loss.by_index and not loss.weighted
+        wanted = () if integers else (2 if loss.by_index else plan.outputs + loss.weighted,)
+        if X.dtype != plan.dtype or X.ndim != 2 or X.shape[1] != plan.inputs or len(X) < self.rows:
+            raise ValueError(f"the engine got inputs of {X.dtype} {X.shape}; it was laid out for others")
+        if y.shape != (len(X), *wanted) or y.dtype != (np.int64 if integers else plan.dtype):
+            raise ValueError(f"the engine got targets of {y.dtype} {y.shape}; it was laid out for others")
+        nothing = np.empty(0, plan.dtype)
+        self.X = np.ascontiguousarray(X).reshape(-1)
+        if weighted_index:
+            self.labels, self.y = y[:, 0].astype(np.int64), np.ascontiguousarray(y[:, 1])
+        elif loss.by_index:
+            self.labels, self.y = np.ascontiguousarray(y), nothing
+        else:
+            self.labels, self.y = np.empty(0, np.int64), np.ascontiguousarray(y).reshape(-1)
+        self.held = len(X)
+        self.settings[Setting.FRESH] = 1
+
+    def _check_order(self, order: Array, last: int) -> None:
+        """Every row is one of those held: the kernel does not ask again."""
+        if not self.ordered or order is self._checked_order:
+            return
+        # A negative row is a large one without a sign.
+        if order.size < self.rows_before(last) or order.view(np.uint64).max(initial=0) >= self.held:
+            raise ValueError(
+                f"the engine got an order of {order.size} rows for {self.rows_before(last)}, or one that "
+                f"names a row beyond the {self.held} of the data"
+            )
+        self._checked_order = order
 
     # ---- training ---------------------------------------------------------------------------------
 
     def advance(
-        self, first: int, last: int, order: Array, uniforms: Array, losses: Array, decided: Array
+        self,
+        first: int,
+        last: int,
+        order: Array,
+        uniforms: Array,
+        losses: Array,
+        decided: Array,
+        aside: bool = False,
     ) -> None:
         """Make steps first ... last - 1 of the run that `order` lays out, epoch after epoch.
 
@@ -336,24 +303,48 @@ class Run:
             order: int64 rows, for all epochs that the steps belong to; not looked at unless `ordered`.
             uniforms: float64 draws for dropout, beginning at step `first`.
             losses, decided: indexed by step; filled.
+            aside: keep what the last step begins with, for `undo` after the data have changed.
         Raises:
-            Diverged: a loss that is not finite. NoProbability: see there.
+            Diverged: a loss or a parameter that is not finite. Refused: see there.
+            ValueError: an order that is not one of the data's rows.
         """
         started = time.perf_counter()
+        self._check_order(order, last)
+        if aside and not self.aside.size:
+            self.aside = aligned(self.parameters.size * (1 + self.plan.state_slots), self.plan.dtype)
         call = self._begin(first, last, (order, uniforms, losses, decided))
-        done = self._make_steps(first, last, *call.arrays)
-        if done < last:
+        done, status = self._make_steps(first, last, call.arrays, aside)
+        if status == Status.DIVERGED:
             self._replay(call, done - 1) if done > first else self.undo()
-            raise Diverged(done)
+            raise Diverged(done, None, float(losses[done]))
+        if status == Status.NO_NUMBER:
+            position, value = self._not_finite()
+            self._replay(call, done)
+            raise Diverged(done, position, value)
+        if done < last:
+            raise Refused(done)
         self._spare, self.last_call = self.last_call, call
+        self._aside = (self.made - 1, self.made_before) if aside and last > first else None
         if last > first:
             measured = (time.perf_counter() - started) / (last - first)
             self.seconds_a_step = measured if last - first > 8 else max(measured, self.seconds_a_step / 2)
 
     def undo(self) -> None:
         """To where the last finite loss was computed: before the last update."""
-        if self.last_call is not None:
+        if self._aside is not None:
+            size = self.parameters.size
+            self.parameters[:], self.state[: self.aside.size - size] = self.aside[:size], self.aside[size:]
+            self.made, self.made_before = self._aside
+        elif self.last_call is not None:
             self._replay(self.last_call, self.last_call.last - 1)
+
+    def _not_finite(self) -> tuple[int, float]:
+        """The first parameter that is not finite, and the first of its values that is not."""
+        for position in range(len(self.plan.shapes)):
+            values = self.view(self.parameters, position)
+            if not (fine := np.isfinite(values)).all():
+                return position, float(values[~fine][0])
+        raise AssertionError("all parameters are finite")
 
     def rows_before(self, step: int) -> int:
         """Rows of the run that come before a step."""
@@ -361,26 +352,22 @@ class Run:
         return epoch * self.rows + min(within * self.batch, self.rows)
 
     def _make_steps(
-        self, first: int, last: int, order: Array, uniforms: Array, losses: Array, decided: Array
-    ) -> int:
-        from .steps import Status
-
+        self, first: int, last: int, arrays: tuple[Array, ...], aside: bool = False
+    ) -> tuple[int, int]:
+        """(the first step not made, why)."""
         if first == last:
-            return last
+            return last, int(Status.DONE)
+        self.settings[Setting.ASIDE] = aside
         done, status = self.kernel(
             first, last, self.made, self.table, self.numbers, self.settings, self.loss_numbers, self.weights,
             self.parameters, self.gradients, self.state, self.stretches, self.rates,
-            self.memory, self.X, self.y, self.labels, order, uniforms, losses, decided, self.record,
+            self.memory, self.X, self.y, self.labels, *arrays, self.record, self.aside,
         )  # fmt: skip
         self.made += done - first
-        if status == Status.NO_PROBABILITY:
-            raise NoProbability
-        return int(done)
+        return int(done), int(status)
 
     def _begin(self, first: int, last: int, arrays: tuple[Array, ...]) -> _Call:
         """A record of where this call starts, in memory that an earlier record no longer needs."""
-        from .steps import Setting
-
         used = self.state[: self.plan.state_slots * self.parameters.size]
         spare, self._spare = self._spare, None
         parameters = np.empty_like(self.parameters) if spare is None else spare.parameters
@@ -393,10 +380,8 @@ class Run:
 
     def _replay(self, call: _Call, stop: int) -> None:
         """Go back to the start of a call and make its steps again, those before `stop`."""
-        from .steps import Setting
-
         self.parameters[:], self.state[: call.state.size] = call.parameters, call.state
         self.made, self.made_before = call.made, call.made_before
         self.stretches, self.rates = call.stretches, call.rates
         self.settings[Setting.GROUPS], self.settings[Setting.EVERY] = call.groups, 0
-        self._make_steps(call.first, max(stop, call.first), *call.arrays)
+        self._make_steps(call.first, max(stop, call.first), call.arrays)

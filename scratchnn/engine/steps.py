@@ -10,8 +10,6 @@ So a network's run is the same, bit for bit, alone or among thousands, on any nu
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 from numba import njit
 
 from . import layers as on_panel
@@ -23,78 +21,35 @@ from .plan import LossKind, Op, Rule
 from .rows import take_rows
 from .updates import add_penalty, clip, update
 
-__all__ = ["Column", "Setting", "Status", "run_steps"]
+__all__ = ["run_steps"]
 
 LINEAR, DROPOUT = int(Op.LINEAR), int(Op.DROPOUT)
 NLL, CROSS_ENTROPY = int(LossKind.NLL), int(LossKind.CROSS_ENTROPY)
 SGD = int(Rule.SGD)
 
 
-class Column(IntEnum):
-    """Columns of the layer table. Buffers are positions in M; -1: the input, or none."""
-
-    OP = 0
-    INPUTS = 1
-    OUTPUTS = 2
-    WEIGHT = 3
-    BIAS = 4
-    X = 5
-    Y = 6
-    DY = 7
-    DX = 8
-    ADD = 9  # 1: the weights' gradient already holds that of another use of them
-    FACTOR = 10
-    STRIDE = 12  # from one row of the weights to the next
-    DRAW = 11  # dropout's first column among a row's uniform draws; -1: nothing is drawn, all is dropped
-
-
-class Setting(IntEnum):
-    """Entries of the settings vector."""
-
-    ROWS = 0  # of an epoch
-    BATCH = 1
-    TILE_PANELS = 2
-    TARGET_ROWS = 3
-    LOSS = 4
-    MEAN = 5  # 0: a sum, 1: a mean, 2: a mean over rows whatever their terms and classes
-    IGNORE_INDEX = 6
-    EVEN_ROWS = 7  # every row of the target counts 1
-    RULE = 8
-    INPUT = 9
-    TARGET = 10
-    RESIDENT = 11  # all tiles are in M already, in the order of the data
-    DRAWS = 12  # uniform draws a row
-    DECISIONS = 13  # count them
-    BY_CLASS = 14  # a decision is the largest output
-    ORDERED = 15  # rows come in an order of their own
-    FEATURES = 16
-    WEIGHTED = 17  # targets end in the weights of their rows
-    GROUPS = 18  # of the optimizer, where every step of the run has its own rates; 0: one table for all
-    EVERY = 19  # record after every step whose number is a multiple of this; 0: never
-    BEFORE = 20  # steps that a recording counts before the run's first
-
-
-class Status(IntEnum):
-    DONE = 0
-    DIVERGED = 1
-    NO_PROBABILITY = 2
-
-
-ROWS, BATCH, TILE_PANELS, TARGET_ROWS, LOSS, MEAN, IGNORE_INDEX, EVEN_ROWS = range(8)
+ROWS, BATCH, TILE_PANELS, TARGET_ROWS, LOSS, MEAN, IGNORE_INDEX, EVEN_CLASSES = range(8)
 RULE, INPUT, TARGET, RESIDENT, DRAWS, DECISIONS, BY_CLASS, ORDERED, FEATURES, WEIGHTED, GROUPS = range(8, 19)
-EVERY, BEFORE = range(19, 21)
+EVERY, BEFORE, FRESH, EVEN_ROWS, WRONG_STEP, ASIDE = range(19, 25)
 OP, INPUTS, OUTPUTS, WEIGHT, BIAS, X_AT, Y_AT, DY_AT, DX_AT, ADD, FACTOR, DRAW, STRIDE = range(13)
-DONE, DIVERGED, NO_PROBABILITY = range(3)
+DONE, DIVERGED, NO_PROBABILITY, NO_CLASS, NO_NUMBER = range(5)
 OVER_ROWS = 2
 
 
 @inner
-def gather(settings, V, X, Y, labels, order, M, x, t, start, count):
-    """Copy `count` rows into the panels at x and t, one sample a lane."""
+def gather(settings, V, classes, X, Y, labels, order, M, x, t, start, count):
+    """Copy `count` rows into the panels at x and t, one sample a lane.
+
+    Labels are the user's memory, which other threads may write to: each is read once, and checked.
+
+    Returns:
+        how many class indices are none of the classes.
+    """
     W = width(M)
     samples = VECTORS * W
     features, outputs, ordered = settings[FEATURES], settings[TARGET_ROWS], settings[ORDERED] != 0
     by_index = settings[LOSS] == NLL or settings[LOSS] == CROSS_ENTROPY
+    wrong = 0
     for first in range(0, count, samples):
         here = min(samples, count - first)
         take_rows(X, features, order, ordered, start + first, here, M, x)
@@ -103,13 +58,57 @@ def gather(settings, V, X, Y, labels, order, M, x, t, start, count):
                 position = start + first + min(lane, here - 1)
                 row = order[position] if ordered else position
                 label = labels[row]
-                kept = label != settings[IGNORE_INDEX]
+                known = 0 <= label < classes
+                kept = known and label != settings[IGNORE_INDEX]
+                wrong += not known and label != settings[IGNORE_INDEX]
                 M[t + lane] = label if kept else -1
                 M[t + samples + lane] = Y[row] if settings[WEIGHTED] else V[label] if kept else 0.0
         else:
             take_rows(Y, outputs, order, ordered, start + first, here, M, t)
         x += features * samples
         t += outputs * samples
+    return wrong
+
+
+@inner
+def look_again(settings, V, classes, X, Y, labels, row_count, order, M):
+    """Take over the data as they are now: which rows count, and, where they stay, all of them."""
+    W = width(M)
+    samples = VECTORS * W
+    ignored = 0
+    for row in range(row_count):
+        ignored += labels[row] == settings[IGNORE_INDEX]
+    settings[EVEN_ROWS] = settings[EVEN_CLASSES] != 0 and ignored == 0
+    settings[WRONG_STEP] = -1
+    if settings[RESIDENT]:
+        batch = settings[BATCH]
+        panels = (batch + samples - 1) // samples
+        x, t = settings[INPUT], settings[TARGET]
+        for begin in range(0, settings[ROWS], batch):
+            count = min(batch, settings[ROWS] - begin)
+            wrong = gather(settings, V, classes, X, Y, labels, order, M, x, t, begin, count)
+            if wrong > 0 and settings[WRONG_STEP] < 0:
+                settings[WRONG_STEP] = begin // batch
+            x += panels * settings[FEATURES] * samples
+            t += panels * settings[TARGET_ROWS] * samples
+    settings[FRESH] = 0
+
+
+@inner
+def all_finite(table, P):
+    """No parameter is NaN or infinite; what lies between them is not looked at."""
+    for k in range(table.shape[0]):
+        if table[k, OP] == LINEAR:
+            for r in range(table[k, OUTPUTS]):
+                for i in range(table[k, INPUTS]):
+                    p = P[table[k, WEIGHT] + r * table[k, STRIDE] + i]
+                    if p - p != 0:
+                        return False
+                if table[k, BIAS] >= 0:
+                    p = P[table[k, BIAS] + r]
+                    if p - p != 0:
+                        return False
+    return True
 
 
 @inner
@@ -177,7 +176,7 @@ def parameter_gradients(table, M, G, x_input, vectors, later_tile):
 
 
 @inner
-def divisor_of(settings, V, Y, labels, order, start, count, outputs):
+def divisor_of(settings, V, classes, Y, labels, order, start, count, outputs):
     """What the mean over this batch divides by: elements, rows, the rows' weights or their classes'."""
     if not settings[MEAN]:
         return 1.0
@@ -197,7 +196,7 @@ def divisor_of(settings, V, Y, labels, order, start, count, outputs):
     total = 0.0
     for position in range(start, start + count):
         label = labels[order[position] if settings[ORDERED] else position]
-        if label != settings[IGNORE_INDEX]:
+        if 0 <= label < classes and label != settings[IGNORE_INDEX]:
             total += V[label]
     return total
 
@@ -220,7 +219,7 @@ def keep(P, G, S, size, slots, R, to):
 def run_steps(
     first, last, made, table, numbers, settings, loss_numbers, weights,
     parameters, gradients, state, stretches, rates,
-    memory, inputs, targets, labels, order, uniforms, losses, decided, record,
+    memory, inputs, targets, labels, order, uniforms, losses, decided, record, aside,
 ):  # fmt: skip
     """Steps first ... last - 1 of the run that `order` lays out, epoch after epoch.
 
@@ -233,16 +232,18 @@ def run_steps(
         parameters, gradients, state: flat. stretches, rates: as `updates.update` takes them.
         memory: panels. inputs, targets, labels: rows of data, flat; targets or labels is empty
             (targets holds the weights of rows that have labels).
-        order: rows in the order of the run; empty: as they come, epoch after epoch.
+        order: rows in the order of the run, all of them rows of the data; empty: as they come, epoch after
+            epoch.
         uniforms: draws for dropout from step `first` on: for each step, for each layer, rows by features.
         losses: (steps,) filled. decided: (steps, 2) right and made decisions, filled where wanted.
         record: flat, filled where wanted: a row for each step recorded, from `first` on, as `keep` lays it.
+        aside: flat, filled where wanted: parameters and state before the last step.
     Returns:
-        step, status: the first step not made, and why.
+        step, status: the first step not made, and why; with NO_NUMBER the step that should not have been.
     """
     P, G, S, M, V = pointer(parameters), pointer(gradients), pointer(state), pointer(memory), pointer(weights)
-    X, Y, classes = pointer(inputs), pointer(targets), pointer(labels)
-    rows_in_order, draws, R = pointer(order), pointer(uniforms), pointer(record)
+    X, Y, C = pointer(inputs), pointer(targets), pointer(labels)
+    rows_in_order, draws, R, A = pointer(order), pointer(uniforms), pointer(record), pointer(aside)
     W = width(M)
     samples = VECTORS * W
     rows, batch, tile_panels = settings[ROWS], settings[BATCH], settings[TILE_PANELS]
@@ -260,13 +261,17 @@ def run_steps(
     every, to = settings[EVERY], 0
     first_epoch = first // steps_an_epoch
     rows_made = first_epoch * rows + (first - first_epoch * steps_an_epoch) * batch
+    if settings[FRESH]:
+        look_again(settings, V, outputs, X, Y, C, labels.size, rows_in_order, M)
     for step in range(first, last):
         epoch = step // steps_an_epoch
         begin = (step - epoch * steps_an_epoch) * batch
         count = min(batch, rows - begin)
         before = epoch * rows + begin  # rows of this run that came before
         start = before if settings[ORDERED] else begin
-        counted = divisor_of(settings, V, Y, classes, rows_in_order, start, count, outputs)
+        if settings[RESIDENT] and begin // batch == settings[WRONG_STEP]:
+            return step, NO_CLASS
+        counted = divisor_of(settings, V, outputs, Y, C, rows_in_order, start, count, outputs)
         divisor = counted * one_over_scale
         total, wrong = splat(M, 0.0), splat(M, 0.0)
         right_decisions, decisions_made = 0.0, 0.0
@@ -277,8 +282,13 @@ def run_steps(
             t += panels_before * target_rows * samples
         for done in range(0, count, tile):
             here = min(tile, count - done)
+            wrong_classes = 0
             if not settings[RESIDENT]:
-                gather(settings, V, X, Y, classes, rows_in_order, M, x, t, start + done, here)
+                wrong_classes = gather(
+                    settings, V, outputs, X, Y, C, rows_in_order, M, x, t, start + done, here
+                )
+            if wrong_classes > 0:
+                return step, NO_CLASS
             if settings[DRAWS]:
                 draw_factors(
                     table, numbers, draws, M, (before - rows_made) * settings[DRAWS], count, done, here
@@ -319,10 +329,15 @@ def run_steps(
         if settings[DECISIONS]:
             decided[step, 0], decided[step, 1] = right_decisions, decisions_made
         clip(G, stretches, max_norm, max_value)
-        update(
+        if settings[ASIDE] and step == last - 1:
+            copy(P, size, A, 0)
+            copy(S, slots, A, size)
+        zeros = update(
             settings[RULE], P, G, S, state.size // 3, stretches, rates, step * settings[GROUPS],
             made + step - first, tiny,
         )  # fmt: skip
+        if sum_of_lanes(zeros) != 0 and not all_finite(table, P):
+            return step, NO_NUMBER
         if every > 0 and (settings[BEFORE] + step + 1) % every == 0:
             keep(P, G, S, size, slots, R, to)
             to += 2 * size + slots

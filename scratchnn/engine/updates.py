@@ -32,7 +32,7 @@ def flushed(x, tiny):
 
 
 @inner
-def sgd_sweep(P, G, S, start, stop, numbers, group, first, tiny):
+def sgd_sweep(P, G, S, start, stop, numbers, group, first, tiny, zeros):
     lr, momentum, gain, weight_decay = sgd_scalars(
         first, numbers[group, 0], numbers[group, 1], numbers[group, 2], numbers[group, 3]
     )
@@ -44,15 +44,18 @@ def sgd_sweep(P, G, S, start, stop, numbers, group, first, tiny):
             g = load(G, i)
             p, _ = sgd(load(P, i), g, g, lr, momentum, gain, weight_decay, nesterov, maximize)
             store(P, i, p)
-        return
+            zeros = zeros + (p - p)
+        return zeros
     for i in range(start, stop, width(P)):
         p, b = sgd(load(P, i), load(G, i), load(S, i), lr, momentum, gain, weight_decay, nesterov, maximize)
         store(P, i, p)
         store(S, i, flushed(b, tiny))
+        zeros = zeros + (p - p)
+    return zeros
 
 
 @inner
-def adam_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny):
+def adam_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny, zeros):
     lr, beta1, beta2 = numbers[group, 0], numbers[group, 1], numbers[group, 2]
     eps, decay = numbers[group, 3], numbers[group, 4]
     amsgrad, maximize = numbers[group, 5] != 0, numbers[group, 6] != 0
@@ -70,10 +73,12 @@ def adam_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny):
         store(S, stride + i, flushed(v, tiny))
         if amsgrad:
             store(S, 2 * stride + i, flushed(peak, tiny))
+        zeros = zeros + (p - p)
+    return zeros
 
 
 @inner
-def adamw_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny):
+def adamw_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny, zeros):
     lr, beta1, beta2 = numbers[group, 0], numbers[group, 1], numbers[group, 2]
     eps, decay = numbers[group, 3], numbers[group, 4]
     amsgrad, maximize = numbers[group, 5] != 0, numbers[group, 6] != 0
@@ -91,6 +96,8 @@ def adamw_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny):
         store(S, stride + i, flushed(v, tiny))
         if amsgrad:
             store(S, 2 * stride + i, flushed(peak, tiny))
+        zeros = zeros + (p - p)
+    return zeros
 
 
 @inner
@@ -137,13 +144,19 @@ def update(rule, P, G, S, stride, stretches, numbers, first_row, steps_before, t
     Args:
         stretches: (K, 5) start, stop, group, steps already made, penalised.
         numbers: (rows, 7) hyperparameters; those of group g stand in row first_row + g.
+    Returns:
+        lanes of 0, or of NaN where a number is not finite any more (it may be one between the parameters).
     """
+    zeros = splat(P, 0.0)
     for k in range(stretches.shape[0]):
         start, stop, group = stretches[k, 0], stretches[k, 1], first_row + stretches[k, 2]
         made = stretches[k, 3] + steps_before
         if rule == SGD:
-            sgd_sweep(P, G, S, start, stop, numbers, group, made == 0, tiny)
+            zeros = sgd_sweep(P, G, S, start, stop, numbers, group, made == 0, tiny, zeros)
         elif rule == ADAM:
-            adam_sweep(P, G, S, stride, start, stop, numbers, group, float(made + 1), tiny)
+            t = float(made + 1)
+            zeros = adam_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny, zeros)
         else:
-            adamw_sweep(P, G, S, stride, start, stop, numbers, group, float(made + 1), tiny)
+            t = float(made + 1)
+            zeros = adamw_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny, zeros)
+    return zeros

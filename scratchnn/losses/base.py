@@ -119,6 +119,18 @@ class Loss:
         array = any_array(repr(self), "target", target, "biuf")
         return array.astype(self._target_dtype(array, as_dtype(repr(self), dtype)), copy=False)
 
+    def cause_of_nan(self, target: Array) -> str | None:
+        """Why a batch's loss is not finite whatever the prediction, in words; None where it need not be so.
+
+        Args:
+            target: as `convert_target` gives it.
+        """
+        for name in ("weight", "pos_weight"):
+            factor = getattr(self, name, None)
+            if factor is not None and not np.isfinite(factor).all():
+                return f"the {name} of {self!r} is not finite"
+        return None
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 

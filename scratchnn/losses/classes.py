@@ -30,6 +30,24 @@ class _ClassLoss(Loss):
                 f"{name} got weight of shape {np.shape(weight)}; it needs one weight a class: (C,)"
             )
 
+    def cause_of_nan(self, target: Array) -> str | None:
+        """As the base; and a mean over rows that count nothing."""
+        cause = super().cause_of_nan(target)
+        if cause is not None or self.reduction != "mean" or target.dtype.kind not in "iu":
+            return cause
+        kept = target[target != self.ignore_index]
+        if not kept.size:
+            return (
+                f"all targets of that batch are ignored (ignore_index={self.ignore_index}), and a mean over "
+                "nothing is NaN, as in PyTorch; leave such batches out, or use reduction='sum'"
+            )
+        if self.weight is not None and not np.asarray(self.weight)[kept].any():
+            return (
+                "the classes of that batch's targets have weight 0, and a mean over nothing is NaN, as in "
+                "PyTorch; leave such batches out, or use reduction='sum'"
+            )
+        return None
+
     def _target_dtype(self, target: Array, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype if target.dtype.kind == "f" else np.dtype(np.int64)
 

@@ -309,7 +309,7 @@ def _same_numbers(ours: Leg, theirs: Leg, x: Array, y: Array) -> bool:
 
 
 def _arrays(batches: Any) -> Any:
-    return batches.dataset.tensors if hasattr(batches, "dataset") else batches[0]
+    return batches.rows()
 
 
 def _short(rows: Array) -> str:

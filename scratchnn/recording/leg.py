@@ -204,12 +204,13 @@ def draw_orders(loader: DataLoader, epochs: int) -> None:
         loader.order(lambda words: words)
 
 
-def _loader_again(loader: Any, made: dict[int, Generator]) -> Any:
+def _loader_again(source: Any, made: dict[int, Generator]) -> Any:
     """The same batches, drawn by another loader; a generator in two places stays one."""
-    if not isinstance(loader, DataLoader):
-        return loader
+    if source is None or source.loader is None:
+        return source
+    loader = source.loader
     again = copy.copy(loader)
     again._reseeded = Generator()
     if loader.generator is not None:
         again.generator = made.setdefault(id(loader.generator), Generator())
-    return again
+    return source.on(again)

@@ -89,7 +89,7 @@ class Recorder:
     def end_block(self, block: Block, skipped: int) -> None:
         """Keep the losses of the block, the one that diverged included."""
         self.recording._add_losses(self.leg, block.losses[skipped:])
-        if block.diverged is not None:
+        if block.undone:
             self.undo()
 
     def undo(self) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checkpoint import generators_of
-from ..data import DataLoader
 from ..history import History
 from ..layers import Module
 from ..lr_scheduler import ReduceLROnPlateau
@@ -101,15 +100,16 @@ def fork(recording: Recording, step: int, lr: float | None, optimizer: Any) -> R
         for generator, state_then in zip(generators, states, strict=True):
             generator.set_state(state_then)
         drawn = default_generator.drawn
-        if isinstance(live.batches, DataLoader):
-            draw_orders(live.batches, epoch)
+        if live.batches.loader is not None:
+            draw_orders(live.batches.loader, epoch)
         block, i = recording._find(step)
         words = int(block.words[i]) - (default_generator.drawn - drawn)
         engine = "auto" if leg.engine == "numba" and optimizer is not None else leg.engine
-        runner, state.history.engine, state.history.reason = _choose_engine(
+        runner = _choose_engine(
             engine, live.model, live.loss_fn, live.optimizer, live.batches, live.metrics, lambda _: None,
             live.regime,
         )  # fmt: skip
+        state.history.engine, state.history.reason = runner.name, runner.reason
         if within:
             runner.middle = Middle(recording.losses[step - within : step], words)
         forked = step, words if within else 0

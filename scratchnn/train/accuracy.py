@@ -72,14 +72,14 @@ class Accuracy:
 
     Attributes:
         cut: a prediction above it decides for 1; None: the largest score decides.
-        ignore_index: a class index that counts nothing, or None.
+        class_loss: whose `ignore_index` counts nothing, or None.
         settled: the cut is known. complete: all targets of the run are.
     """
 
     def __init__(self, loss_fn: Loss) -> None:
         self.loss = type(loss_fn).__name__
         self.by_class = isinstance(loss_fn, (CrossEntropyLoss, NLLLoss))
-        self.ignore_index = loss_fn.ignore_index if isinstance(loss_fn, (CrossEntropyLoss, NLLLoss)) else None
+        self.class_loss = loss_fn if isinstance(loss_fn, (CrossEntropyLoss, NLLLoss)) else None
         self.fixed = 0.0 if isinstance(loss_fn, BCEWithLogitsLoss) else None
         if isinstance(loss_fn, BCELoss):
             self.fixed = 0.5
@@ -117,8 +117,8 @@ class Accuracy:
             if not self.complete:
                 self._look_at_batch(target)
         right = F.hits(prediction, target, self.cut)
-        if self.ignore_index is not None and target.dtype.kind in "iu":
-            right = right[target != self.ignore_index]
+        if self.class_loss is not None and target.dtype.kind in "iu":
+            right = right[target != self.class_loss.ignore_index]
         return float(right.mean()) if right.size else math.nan
 
     def _look_at_batch(self, target: Array) -> None:

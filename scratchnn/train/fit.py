@@ -28,11 +28,13 @@ from ..losses import Loss
 from ..lr_scheduler import Schedule
 from ..optim import Optimizer
 from .claims import claimed, parts
-from .door import Metric, at_the_door, check_arguments, measures_of, named_metrics, probe, steps_of
+from .door import Metric, check_arguments, measures_of, named_metrics, probe, refuse_no_number
+from .faults import Fault, first_fault
 from .modes import in_mode
 from .numpy_engine import Batches, Block, Engine, Metrics, NumpyEngine, evaluate
 from .progress import notice, progress_bar
 from .regime import Regime, listed, regime_of
+from .source import at_the_door
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
@@ -45,7 +47,7 @@ Callback: TypeAlias = "Callable[[FitState], None]"
 
 
 class DivergenceError(FloatingPointError):
-    """The loss became NaN or infinite.
+    """The loss or a parameter became NaN or infinite.
 
     The model and the optimizer hold what they held when the last finite loss was computed.
 
@@ -137,8 +139,8 @@ def fit(
     Returns:
         History.
     Raises:
-        DivergenceError: a loss (or, at the end, a parameter) that is not finite. Model and optimizer
-            hold what they held when the last finite loss was computed.
+        DivergenceError: a loss or a parameter that is not finite, at its step. Model and optimizer hold what
+            they held when the last finite loss was computed.
         TypeError, ValueError, IndexError: data that do not fit the model or the loss, a measure that is not
             taken, a checkpoint that is damaged or of another run; nothing is changed. OSError: no place for
             the first checkpoint, or for what a ModelCheckpoint will write.
@@ -161,7 +163,7 @@ def fit(
             sources.append((held_out, probe(model, loss_fn, held_out)))
         named = named_metrics(metrics, loss_fn, sources)
         measures = measures_of(named, held_out is not None)
-        steps = steps_of(batches)
+        steps = batches.steps
         regime = regime_of(
             optimizer, schedules, clip_grad_norm, clip_grad_value, measures, steps and epochs * steps
         )
@@ -170,9 +172,8 @@ def fit(
             if isinstance(callback, Watching):
                 callback._check_run(state, measures)
         stack.enter_context(in_mode(model, training=True))
-        runner, state.history.engine, state.history.reason = _choose_engine(
-            engine, model, loss_fn, optimizer, batches, named, tell, regime
-        )
+        runner = _choose_engine(engine, model, loss_fn, optimizer, batches, named, tell, regime)
+        state.history.engine, state.history.reason = runner.name, runner.reason
         keeper = None
         with _as_they_were(others):
             for callback in others:
@@ -231,15 +232,20 @@ def run_epochs(
 ) -> None:
     """Run until all epochs are done or a callback stops; `show` is called after every block of epochs."""
     history = state.history
-    history.compile_seconds = runner.compile_seconds
     regime = regime or Regime()
+    reason = history.reason
     watched = held_out is not None or bool(callbacks) or not regime.foreseeable
+    history.compile_seconds = runner.compile_seconds
     while state.epoch < state.epochs and not state.stop:
+        refuse_no_number(state.loss_fn)
         started = time.perf_counter()
         ahead = 1 if watched else state.epochs - state.epoch
         skipped = 0 if runner.middle is None else len(runner.middle.losses)
         block = runner.run(ahead if keeper is None else min(ahead, keeper.epochs_ahead()))
         history.seconds += time.perf_counter() - started
+        if runner.name != history.engine:
+            history.engine = runner.name
+            history.reason = f"{reason}; from epoch {state.epoch + 1} on {runner.name}: {runner.reason}"
         if runner.recorder is not None:
             runner.recorder.end_block(block, skipped)
         _record(block, state)
@@ -254,12 +260,13 @@ def run_epochs(
         if keeper is not None:
             keeper.after_epochs()
         show()
-    # A last step can leave NaN behind that no loss has shown yet.
-    if history.steps and not all(np.isfinite(p.data).all() for p in state.model.parameters()):
+    # No step leaves NaN behind, but a callback after the last one can.
+    fault = first_fault(state.model.parameters(), before=True) if callbacks and history.steps else None
+    if fault is not None:
         runner.undo()
         if runner.recorder is not None:
             runner.recorder.undo()
-        raise _divergence(state, "a parameter is not finite after the last step", state.epoch, history.steps)
+        raise _divergence(state, fault, state.epoch + 1, 1)
     if runner.recorder is not None:
         runner.recorder.end()  # first, so that no kill leaves a checkpoint of more than is recorded
     if keeper is not None:
@@ -272,12 +279,10 @@ def run_epochs(
 def _record(block: Block, state: FitState) -> None:
     history = state.history
     history.add_steps(block.losses)
-    if block.diverged is not None:
+    if block.diverged is not None and block.fault is not None:
         whole = len(block.epoch_steps) - 1
-        epoch = state.epoch + whole + 1
         step = block.diverged - sum(block.epoch_steps[:whole]) + 1
-        what = f"the loss became {block.losses[block.diverged]} at epoch {epoch}, step {step}"
-        raise _divergence(state, what, epoch, step)
+        raise _divergence(state, block.fault, state.epoch + whole + 1, step)
     losses = block.losses.astype(np.float64).reshape(len(block.epoch_steps), -1)
     if state.loss_fn.reduction == "sum":
         history.train_loss.extend(losses.sum(axis=1).tolist())
@@ -289,16 +294,9 @@ def _record(block: Block, state: FitState) -> None:
     state.epoch += len(block.epoch_steps)
 
 
-def _divergence(state: FitState, what: str, epoch: int, step: int) -> DivergenceError:
-    rates = ", ".join(f"{group['lr']:g}" for group in state.optimizer.param_groups)
-    return DivergenceError(
-        f"{what}, training with lr={rates}. Model and optimizer hold what they held at the last finite loss. "
-        "Try a smaller lr, inputs of about unit size, or BCEWithLogitsLoss and CrossEntropyLoss on logits in "
-        "place of losses on probabilities.",
-        epoch,
-        step,
-        state.history,
-    )
+def _divergence(state: FitState, fault: Fault, epoch: int, step: int) -> DivergenceError:
+    words = fault.words(state.model, state.optimizer, epoch, step)
+    return DivergenceError(words, epoch, step, state.history)
 
 
 def _choose_engine(
@@ -310,18 +308,21 @@ def _choose_engine(
     metrics: Metrics,
     tell: Callable[[str], None],
     regime: Regime,
-) -> tuple[Engine, str, str]:
-    """(runner, its name, why)."""
+) -> Engine:
+    """The engine, which says what it is and why."""
     reason = f"engine={engine!r} was asked for"
     if engine != "numpy":
         from .numba_engine import LoweringError, NumbaEngine
 
         try:
-            runner = NumbaEngine(model, loss_fn, optimizer, batches, metrics, tell=tell, regime=regime)
+            compiled = NumbaEngine(model, loss_fn, optimizer, batches, metrics, tell=tell, regime=regime)
         except LoweringError as refusal:
             if engine == "numba":
                 raise
             reason = f"the compiled engine does not take {refusal}"
         else:
-            return runner, "numba", "the compiled engine takes all of it" if engine == "auto" else reason
-    return NumpyEngine(model, loss_fn, optimizer, batches, metrics, regime), "numpy", reason
+            compiled.reason = "the compiled engine takes all of it" if engine == "auto" else reason
+            return compiled
+    textbook = NumpyEngine(model, loss_fn, optimizer, batches, metrics, regime)
+    textbook.reason = reason
+    return textbook

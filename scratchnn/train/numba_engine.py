@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from ..checks import Array
-from ..data import DataLoader, TensorDataset
+from ..data import DataLoader, Subset, TensorDataset
 from ..engine.compiling import COMPILING
-from ..engine.plan import LoweringError, Rule
+from ..engine.plan import LoweringError, Op, Plan, Rule
 from ..engine.record import GRADIENT, STATE, VALUE, Record
-from ..engine.run import Diverged, NoProbability, Run, Tell, silent
-from ..layers import Module, Parameter
+from ..engine.run import Diverged, Refused, Run, Tell, silent
+from ..layers import Module
 from ..losses import Loss
-from ..lowering import lower, read_groups, read_numbers
+from ..lowering import lower, overridden
 from ..optim import Optimizer
 from ..random import Generator, default_generator, rand
 from .accuracy import Accuracy
+from .exchange import Exchange
+from .faults import Fault, first_fault, why_not_finite
+from .foresight import Foresight
 from .numpy_engine import Batches, Block, Metrics, Middle, NumpyEngine, Recorder
 from .regime import Regime
+from .source import LoaderSource, Source
+from .watched import Watched, datasets_of
 
-__all__ = ["LoweringError", "NumbaEngine", "measured_in_call", "source"]
+__all__ = ["LoweringError", "NumbaEngine", "measured_in_call", "rows_to_compile"]
 
 CALL_SECONDS = 0.25  # one compiled call: what Ctrl-C waits for at most
 BLOCK_SECONDS = 0.5  # one `run`: how often progress is shown
 ORDER_BYTES = 2**24  # orders drawn ahead
 DRAW_BYTES = 2**23  # dropout's draws for one call
 WORDS_A_DRAW = 2  # of a generator, for a float64
-RATES = 7  # hyperparameters of a group, at most
-Kept: TypeAlias = "tuple[list[dict[str, Any]], list[dict[str, Any]]]"
-STATE_NAMES = {
-    Rule.SGD: ("momentum_buffer",),
-    Rule.ADAM: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
-    Rule.ADAMW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
-}
 
 
 class NumbaEngine:
     """The same run as `NumpyEngine`, compiled.
+
+    Each block of epochs begins with a look at all that the plan was made from. What has changed is lowered
+    again; an epoch that the engine has no words for is made by the textbook's loop.
 
     One thing differs: parameters that the optimizer does not have get no `grad` (there it piles up, unused).
 
@@ -61,97 +63,253 @@ class NumbaEngine:
         tell: Tell = silent,
         regime: Regime | None = None,
     ) -> None:
-        self.optimizer, self.generator, self.regime = optimizer, generator, regime or Regime()
-        self.loader, X, y = source(batches)
-        accuracies = measured_in_call(metrics)
+        self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
+        self.generator, self.tell, self.regime = generator, tell, regime or Regime()
+        if isinstance(batches, DataLoader):
+            batches = LoaderSource(batches, loss_fn, next(iter(model.parameters())).dtype, "data")
+        self.source: Any = batches
+        self.accuracies = measured_in_call(metrics)
         self.names = list(metrics)
-        lowered = lower(model, loss_fn, optimizer, X, y)
-        for accuracy in accuracies:
-            lowered.plan.loss = replace(lowered.plan.loss, cut=accuracy.cut)
-        self.parameters = lowered.parameters
-        lowered.plan.max_norm, lowered.plan.max_value = self.regime.max_norm, self.regime.max_value
-        rows, batch, ordered = len(X), len(X), False
-        if self.loader is not None:
-            batch, ordered = min(self.loader.batch_size, rows), self.loader.shuffle
-            rows = min(rows, len(self.loader) * self.loader.batch_size)
-        if rows == 0:
-            raise LoweringError("an epoch without a whole batch")
-        self.engine = Run(lowered.plan, X, y, batch, rows, ordered, bool(metrics), tell)
-        self.compile_seconds = self.engine.compile_seconds
-        if ordered:
-            with COMPILING:
-                from ..engine.orders import compile_now
-
-                self.compile_seconds += compile_now()
-        if self.engine.draws and self.loader is not None and self.loader.generator is generator:
-            raise LoweringError("a DataLoader and a Dropout that draw from one generator in turns")
+        self.name, self.reason = "numba", ""
+        self.compile_seconds = 0.0
         self.recorder: Recorder | None = None
         self.middle: Middle | None = None
         self.record: Record | None = None
-        # The textbook's loop, for the error that it raises where the engine stops short.
-        bounds = Regime(max_norm=self.regime.max_norm, max_value=self.regime.max_value)
-        self.by_hand = NumpyEngine(model, loss_fn, optimizer, batches, metrics, bounds)
+        self.textbook = NumpyEngine(model, loss_fn, optimizer, batches, metrics, self.regime)
+        # To the last finite loss, where that was computed before the run at hand was laid out.
+        self._undo_earlier: Callable[[], None] = self.textbook.undo
+        self._run: Run | None = None
+        self._key: tuple[Any, ...] = ()
+        self.exchange: Exchange
+        self._refusal: LoweringError | None = None
+        self._drawn_from: tuple[int, Array] = (0, np.empty(0))
+        X, y = rows_to_compile(self.source)
+        self._lower(X, y)
+
+    @property
+    def engine(self) -> Run:
+        """The run at hand."""
+        assert self._run is not None
+        return self._run
 
     def run(self, epochs: int) -> Block:
         """As many epochs as fit into half a second, at least one."""
+        skipped = 0 if self.middle is None else len(self.middle.losses)
+        watched = epochs == 1  # somebody may change the data before the next call
+        try:
+            self._load()
+            if self.recorder is not None:
+                self.recorder.begin_block(skipped)
+            epochs = min(epochs, 1 if skipped else self._epochs_ahead())
+            foreseen = Foresight(self.regime, self.optimizer, epochs, skipped, self.engine)
+        except LoweringError as refusal:
+            return self._by_hand(refusal)
+        self.name = "numba"
         engine, middle, self.middle = self.engine, self.middle, None
-        skipped = 0 if middle is None else len(middle.losses)
-        epochs = min(epochs, 1 if skipped else self._epochs_ahead())
+        if not np.isfinite(engine.parameters).all():
+            fault = first_fault(self.model.parameters(), before=True)
+            if fault is not None:
+                self.undo()
+                foreseen.put_back(skipped)
+                return Block(np.empty(0, engine.plan.dtype), [0], np.empty(0, np.int64), {}, 0, fault)
         steps = epochs * engine.steps_an_epoch
         losses = np.zeros(steps, engine.plan.dtype)
         decided = np.zeros((steps if self.names else 0, 2))
         drawn = self.generator.drawn
-        if self.recorder is not None:
-            self.recorder.begin_block(skipped)
         order = self._orders(epochs)
         words = (self.generator.drawn - drawn) // epochs  # of the default generator, for an epoch's order
         if middle is not None:
             losses[:skipped] = middle.losses
             self.generator.skip(middle.words - words)
-        self._load()
-        before = self._foresee(epochs, skipped)
-        diverged = None
         step, counted = skipped, 0 if self.recorder is None else self.recorder.made - skipped
+        fresh = engine.last_call is None
         try:
             while step < steps:
                 self._ask(counted)
                 here = min(step + self._steps_at_once(), steps)
-                engine.advance(step, here, order, self._draws(step, here), losses, decided)
+                aside = watched and here == steps
+                engine.advance(step, here, order, self._draws(step, here), losses, decided, aside)
                 self._hand_over(step, here, skipped, words)
                 step = here
         except Diverged as stop:
-            diverged = stop.step
-            self._hand_over(step, diverged, skipped, words)
-        except NoProbability:
-            pass
-        finally:
-            self._store()
-        if step < steps and diverged is None:
-            self._raise_by_hand()
-        if diverged is not None and before is not None:
-            self._reschedule(before, skipped, diverged)
-        return self._block(losses, decided, epochs, diverged)
+            self._hand_over(step, stop.step, skipped, words)
+            fault = self._fault(stop, order)
+            if fresh and stop.step == skipped and fault.parameter is None:
+                self._undo_earlier()
+            else:
+                self.exchange.store()
+            foreseen.put_back(stop.step)
+            return self._stopped(losses, stop.step, fault)
+        except Refused as stop:
+            self.exchange.store()
+            self._make_by_hand(stop.step, order)
+        except BaseException:
+            self.exchange.store()
+            raise
+        self.exchange.store()
+        return self._block(losses, decided, epochs)
 
     def undo(self) -> None:
         """Put model and optimizer back to what they held when the last finite loss was computed."""
-        self.engine.undo()
-        self._store()
+        if self._run is None or self._run.last_call is None:
+            self._undo_earlier()
+        else:
+            self._run.undo()
+            self.exchange.store()
 
-    def _block(self, losses: Array, decided: Array, epochs: int, diverged: int | None) -> Block:
+    def _samples(self, epochs: int) -> Array:
         engine = self.engine
         samples = np.full(engine.steps_an_epoch, engine.batch)
         samples[-1] = engine.rows - engine.batch * (engine.steps_an_epoch - 1)
-        if diverged is not None:
-            whole, within = divmod(diverged, engine.steps_an_epoch)
-            counts = [engine.steps_an_epoch] * whole + [within + 1]
-            return Block(losses[: diverged + 1], counts, np.tile(samples, whole + 1), {}, diverged)
-        metrics = {}
+        return np.tile(samples, epochs)
+
+    def _stopped(self, losses: Array, step: int, fault: Fault) -> Block:
+        whole, within = divmod(step, self.engine.steps_an_epoch)
+        counts = [self.engine.steps_an_epoch] * whole + [within + 1]
+        return Block(losses[: step + 1], counts, self._samples(whole + 1), {}, step, fault)
+
+    def _block(self, losses: Array, decided: Array, epochs: int) -> Block:
+        samples, metrics = self._samples(epochs), {}
         if self.names:
+            steps = self.engine.steps_an_epoch
             with np.errstate(invalid="ignore"):
                 shares = (decided[:, 0] / decided[:, 1]).reshape(epochs, -1)
-            means = [float(mean) for mean in np.average(shares, axis=1, weights=samples)]
+            means = [float(mean) for mean in np.average(shares, axis=1, weights=samples[:steps])]
             metrics = {name: list(means) for name in self.names}
-        return Block(losses, [engine.steps_an_epoch] * epochs, np.tile(samples, epochs), metrics)
+        return Block(losses, [self.engine.steps_an_epoch] * epochs, samples, metrics)
+
+    # ---- what has changed -------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Take over everything as it is now. Raises LoweringError."""
+        X, y = rows_to_compile(self.source)
+        shapes = (X.shape, X.dtype, y.shape, y.dtype)
+        if shapes != self._shapes or not self._watched.unchanged():
+            dtype = next(iter(self.model.parameters())).dtype
+            if dtype != self.source.dtype:
+                self.source = self.source.at(dtype)
+                X, y = rows_to_compile(self.source)
+            self._lower(X, y)
+        elif self._refusal is not None:
+            raise self._refusal
+        elif self._run is None:  # by hand since, for another reason
+            self._lower(X, y)
+        if self._watched.new_rates():
+            self.exchange.read_groups()
+        self.exchange.load()
+        self.engine.take(X, y)
+        self.X, self.y = X, y
+
+    def _lower(self, X: Array, y: Array) -> None:
+        """Make the plan, and lay out a run if it is another one."""
+        self._shapes = (X.shape, X.dtype, y.shape, y.dtype)
+        self._watched = Watched(self.model, self.loss_fn, self.optimizer, self.source.loader)
+        self._refusal = None
+        try:
+            lowered = lower(self.model, self.loss_fn, self.optimizer, X, y)
+            form = self._form(lowered.plan, len(X))
+        except LoweringError as refusal:
+            self._refusal = refusal
+            raise
+        plan, parameters = lowered.plan, lowered.parameters
+        for accuracy in self.accuracies:
+            plan.loss = replace(plan.loss, cut=accuracy.cut)
+        plan.max_norm, plan.max_value = self.regime.max_norm, self.regime.max_value
+        key = (plan.key(), form, [*map(id, parameters)])
+        if self._run is not None and key == self._key:
+            self.exchange.read_groups()
+            return
+        made = Run(plan, *form, bool(self.names), self.tell)
+        self.compile_seconds += made.compile_seconds
+        if form[2]:
+            with COMPILING:
+                from ..engine.orders import compile_now
+
+                self.compile_seconds += compile_now()
+        if self._run is not None:
+            made.seconds_a_step = self._run.seconds_a_step
+            self._leave()
+        self._run, self._key, self.record = made, key, None
+        self.exchange = Exchange(made, parameters, self.optimizer)
+
+    def _form(self, plan: Plan, rows: int) -> tuple[int, int, bool]:
+        """(rows of a batch, rows of an epoch, whether in an order of their own)."""
+        loader = self.source.loader
+        if loader is None:
+            return rows, rows, False
+        size, generator = loader.batch_size, loader.generator
+        if type(size) is not int or size < 1 or not isinstance(generator, Generator | None):
+            raise LoweringError(f"a DataLoader with batch_size={size!r} and generator={generator!r}")
+        epoch = min(rows, len(loader) * size)
+        if epoch == 0:
+            raise LoweringError("an epoch without a whole batch")
+        if generator is self.generator and any(
+            layer.op == Op.DROPOUT and layer.a >= 0 for layer in plan.layers
+        ):
+            raise LoweringError("a DataLoader and a Dropout that draw from one generator in turns")
+        return min(size, rows), epoch, bool(loader.shuffle)
+
+    def _leave(self) -> None:
+        """The run at hand ends here; what it can undo, it still can."""
+        run = self._run
+        if run is not None and run.last_call is not None:
+            exchange = self.exchange
+
+            def undo() -> None:
+                run.undo()
+                exchange.store()
+
+            self._undo_earlier = undo
+        self._run = None
+
+    def _by_hand(self, refusal: LoweringError) -> Block:
+        """One epoch of the textbook's loop."""
+        if self.generator is not default_generator:
+            raise refusal
+        if self.name != "numpy":
+            self.tell(f"going on in NumPy: the compiled engine does not take {refusal}")
+        self._leave()
+        self.name, self.reason = "numpy", f"the compiled engine does not take {refusal}"
+        textbook = self.textbook
+        textbook.recorder, textbook.middle, self.middle = self.recorder, self.middle, None
+        textbook.undo = self._undo_earlier
+        try:
+            return textbook.run(1)
+        finally:
+            self._undo_earlier = textbook.undo
+            self.reason = f"the compiled engine does not take {refusal}"
+
+    # ---- a step that is not like the others -------------------------------------------------------
+
+    def _batch(self, step: int, order: Array) -> tuple[Array, Array]:
+        """The rows of one step."""
+        engine = self.engine
+        begin = step % engine.steps_an_epoch * engine.batch
+        count = min(engine.batch, engine.rows - begin)
+        first = engine.rows_before(step) if engine.ordered else begin
+        rows: Any = slice(first, first + count)
+        rows = order[rows] if engine.ordered else rows
+        return self.X[rows], self.y[rows]
+
+    def _fault(self, stop: Diverged, order: Array) -> Fault:
+        if stop.position is not None:
+            return Fault(stop.value, self.exchange.parameters[stop.position])
+        return Fault(stop.value, cause=why_not_finite(self.loss_fn, *self._batch(stop.step, order)))
+
+    def _make_by_hand(self, step: int, order: Array) -> None:
+        """The textbook's step in place of the one that the engine has refused, for its error."""
+        x, target = self._batch(step, order)
+        if self.engine.draws and self.generator is default_generator:
+            first, state = self._drawn_from
+            rows = self.engine.rows_before(step) - self.engine.rows_before(first)
+            default_generator.set_state(state)
+            default_generator.skip(rows * self.engine.draws * WORDS_A_DRAW)
+        self.optimizer.zero_grad()
+        self.loss_fn(self.model(x), target)
+        raise RuntimeError(
+            "fit met a batch that its loss refuses, and a moment later does not: its targets are being "
+            "changed while a step is made; change them between epochs"
+        )
 
     # ---- how much at once -------------------------------------------------------------------------
 
@@ -183,7 +341,7 @@ class NumbaEngine:
 
     def _hand_over(self, first: int, last: int, skipped: int, words: int) -> None:
         """Give the recorder what the call from `first` on has recorded."""
-        record, engine, plan = self.record, self.engine, self.engine.plan
+        record, engine, plan, exchange = self.record, self.engine, self.engine.plan, self.exchange
         if self.recorder is None or record is None:
             return
         numbers, rows = record.taken(first, last)
@@ -192,13 +350,13 @@ class NumbaEngine:
             return
         made = numbers - record.before  # of this block
         tensors: dict[Any, Array] = {}
-        for position, (parameter, values) in self._moved().items():
+        for position, (parameter, values) in exchange.moved().items():
             tensors["parameter", parameter, ""] = record.view(rows, position, VALUE)
             tensors["gradient", parameter, ""] = record.view(rows, position, GRADIENT)
             if plan.rule != Rule.SGD:
-                steps = engine.made_before[position] + made - skipped
+                steps = exchange.steps_behind[position] + made - skipped
                 tensors["state", parameter, "step"] = steps.astype(np.float32)
-            for slot, name in self._slots(values):
+            for slot, name in exchange.slots(values):
                 tensors["state", parameter, name] = record.view(rows, position, STATE + slot)
         epochs = (made - 1) // engine.steps_an_epoch + 1
         within = made - (epochs - 1) * engine.steps_an_epoch
@@ -212,16 +370,16 @@ class NumbaEngine:
         """The rows of so many epochs, one after another; draws what the loader draws."""
         from ..engine.orders import permutation_from_words, seeded_permutations
 
-        loader, nothing = self.loader, np.empty(0, np.int64)
+        loader, nothing = self.source.loader, np.empty(0, np.int64)
         if loader is None:
             return nothing
         generator = loader.generator or self.generator
-        if not loader.shuffle:
+        if not self.engine.ordered:
             generator.words64(epochs)  # an epoch's base seed
             return nothing
         if loader.generator is None:
             seeds = generator.words64(2 * epochs)[1::2]  # the base seed, then the order's
-            orders = seeded_permutations(seeds, len(loader.dataset))
+            orders = seeded_permutations(seeds, self.engine.held)
             return np.ascontiguousarray(orders[:, : self.engine.rows]).reshape(-1)
         return np.concatenate([loader.order(permutation_from_words) for _ in range(epochs)])
 
@@ -230,115 +388,10 @@ class NumbaEngine:
         engine = self.engine
         if not engine.draws:
             return np.empty(0)
+        if engine.plan.loss.may_refuse:
+            self._drawn_from = (first, self.generator.get_state())
         rows = engine.rows_before(last) - engine.rows_before(first)
         return rand(rows * engine.draws, dtype=np.float64, generator=self.generator)
-
-    # ---- schedules --------------------------------------------------------------------------------
-
-    def _foresee(self, epochs: int, skipped: int) -> Kept | None:
-        """Step the schedules as the run to come will, and give the engine what they set for every step.
-
-        The first `skipped` steps are made, and the schedules stand after them. After the last epoch it is
-        `fit` that steps those that go by epochs.
-
-        Returns:
-            what the schedules and the optimizer's groups were before; None where nothing changes.
-        """
-        regime, a_epoch = self.regime, self.engine.steps_an_epoch
-        if not regime.by_batch and (epochs == 1 or not regime.by_epoch):
-            return None
-        before = self._scheduled()
-        rule, groups = self.engine.plan.rule, self.optimizer.param_groups
-        foreseen = []
-        for epoch in range(epochs):
-            if epoch:
-                regime.after_epoch()
-            for step in range(a_epoch if regime.by_batch else 1):
-                foreseen.append([read_numbers(rule, group) for group in groups])
-                if epoch or step >= skipped:
-                    regime.after_batch()
-        numbers = np.array(foreseen)
-        rates = np.zeros((len(foreseen), len(groups), RATES))
-        rates[:, :, : numbers.shape[2]] = numbers
-        self.engine.set_rates(rates if regime.by_batch else np.repeat(rates, a_epoch, axis=0))
-        return before
-
-    def _scheduled(self) -> Kept:
-        groups = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
-        return groups, [schedule.state_dict() for schedule in self.regime.schedules()]
-
-    def _reschedule(self, before: Kept, skipped: int, steps: int) -> None:
-        """Schedules and groups as they are after so many steps; those skipped are in `before`."""
-        groups, states = before
-        for group, kept in zip(self.optimizer.param_groups, groups, strict=True):
-            group.update(kept)
-        for schedule, state in zip(self.regime.schedules(), states, strict=True):
-            schedule.load_state_dict(state)
-        for step in range(skipped + 1, steps + 1):
-            self.regime.after_batch()
-            if step % self.engine.steps_an_epoch == 0:
-                self.regime.after_epoch()
-
-    # ---- to and from the model and the optimizer --------------------------------------------------
-
-    def _load(self) -> None:
-        """Take over what parameters, hyperparameters and state are now: a callback may have changed them."""
-        engine, plan = self.engine, self.engine.plan
-        plan.rule, plan.groups = read_groups(self.optimizer, self.parameters)
-        made = []
-        for position, parameter in enumerate(self.parameters):
-            engine.view(engine.parameters, position)[...] = parameter.data
-            entries: dict[str, Any] = self.optimizer.state.get(parameter, {})
-            for slot, name in enumerate(STATE_NAMES[plan.rule]):
-                engine.view(engine.state, position, slot)[...] = entries.get(name, 0)
-            made.append(
-                int("momentum_buffer" in entries) if plan.rule == Rule.SGD else int(entries.get("step", 0))
-            )
-        engine.set_stretches(made)
-
-    def _store(self) -> None:
-        """Leave parameters, gradients and state where the textbook's loop leaves them."""
-        engine, plan = self.engine, self.engine.plan
-        for position, (parameter, numbers) in self._moved().items():
-            parameter.data[...] = engine.view(engine.parameters, position)
-            if engine.made:
-                parameter.grad = engine.view(engine.gradients, position).copy()
-            steps = engine.made_before[position] + engine.made
-            entries = self.optimizer.state[parameter]
-            if steps == 0:
-                self.optimizer.state.pop(parameter)  # undone, down to the start
-            elif plan.rule == Rule.SGD:
-                if not self._slots(numbers) and not entries:
-                    self.optimizer.state.pop(parameter)
-            else:
-                entries["step"] = np.array(steps, np.float32)
-            if steps:
-                for slot, name in self._slots(numbers):
-                    _keep(entries, name, engine.view(engine.state, position, slot))
-
-    def _moved(self) -> dict[int, tuple[Parameter, list[float]]]:
-        """The parameters that the optimizer has, by position, with their hyperparameters."""
-        numbers = {p: group.numbers for group in self.engine.plan.groups for p in group.parameters}
-        return {i: (p, numbers[i]) for i, p in enumerate(self.parameters) if i in numbers}
-
-    def _slots(self, numbers: list[float]) -> list[tuple[int, str]]:
-        """The slots of state that a parameter with these hyperparameters uses, with their names."""
-        names = STATE_NAMES[self.engine.plan.rule]
-        if self.engine.plan.rule == Rule.SGD:
-            return list(enumerate(names)) if numbers[1] != 0 else []
-        return list(enumerate(names if numbers[5] != 0 else names[:2]))
-
-    def _raise_by_hand(self) -> None:
-        self.by_hand.run(1)
-        raise ValueError("BCELoss needs probabilities; end the model in Sigmoid, or use BCEWithLogitsLoss")
-
-
-def _keep(entries: dict[str, Any], name: str, value: Array) -> None:
-    """Write the value into the array that is there, as torch does, or a copy of it where none is."""
-    if name in entries:
-        entries[name][...] = value
-    else:
-        entries[name] = value.copy()
 
 
 def measured_in_call(metrics: Metrics) -> list[Accuracy]:
@@ -351,13 +404,14 @@ def measured_in_call(metrics: Metrics) -> list[Accuracy]:
     return found
 
 
-def source(batches: Batches) -> tuple[DataLoader | None, Array, Array]:
-    """(loader or None for one full batch, X, y)."""
-    if isinstance(batches, DataLoader):
-        if type(batches) is not DataLoader or type(batches.dataset) is not TensorDataset:
+def rows_to_compile(source: Any) -> tuple[Array, Array]:
+    """All inputs and targets of `source`. Raises LoweringError where an engine cannot draw its batches."""
+    loader = source.loader if isinstance(source, Source) else None
+    if loader is not None:
+        parts = [loader, *datasets_of(loader.dataset)]
+        if any(type(part) not in (DataLoader, TensorDataset, Subset) or overridden(part) for part in parts):
             raise LoweringError("data from a loader or a dataset of its own")
-        X, y = batches.dataset.tensors
-        return batches, X, y
-    if isinstance(batches, list) and len(batches) == 1:
-        return (None, *batches[0])
-    raise LoweringError("data that come batch by batch; a DataLoader over arrays, or (X, y), compiles")
+    rows = source.rows() if isinstance(source, Source) else None
+    if rows is None:
+        raise LoweringError("data that come batch by batch; a DataLoader over arrays, or (X, y), compiles")
+    return rows

@@ -14,12 +14,13 @@ from ..layers import Module
 from ..losses import Loss
 from ..optim import Optimizer
 from ..random import default_generator
+from .faults import Fault, first_fault, moved_fault, why_not_finite
 from .modes import in_mode
 from .regime import Regime
+from .source import EVERY_EPOCH, Source
 
 __all__ = ["Batches", "Block", "Engine", "Metrics", "Middle", "NumpyEngine", "Recorder", "evaluate"]
 
-EVERY_EPOCH = "it needs rows in every epoch, from an iterable that begins anew each time"
 Batches: TypeAlias = "Iterable[tuple[Array, Array]]"
 Metrics: TypeAlias = "dict[str, Callable[[Array, Array], float]]"
 
@@ -32,7 +33,8 @@ class Block:
         epoch_steps: steps in each epoch. losses: of every step.
         samples: rows in each step, as `losses`.
         metrics: {name: one value an epoch}.
-        diverged: None, or the index into `losses` of the first that is not finite (the last entry).
+        diverged: None, or the index of the step that met a number that is not finite: the last of `losses`,
+            or the one after it. fault: that number.
     """
 
     losses: Array
@@ -40,6 +42,12 @@ class Block:
     samples: Array
     metrics: dict[str, list[float]] = field(default_factory=dict)
     diverged: int | None = None
+    fault: Fault | None = None
+
+    @property
+    def undone(self) -> bool:
+        """A step was taken back that was made before `diverged`."""
+        return self.fault is not None and (self.fault.parameter is None or self.fault.before)
 
 
 @dataclass(frozen=True)
@@ -97,9 +105,12 @@ class Engine(Protocol):
     """One reading of the loop.
 
     Attributes:
+        name, reason: what runs, and why; they may change from call to call.
         recorder: is told of the steps, if there is one. middle: where to begin; None at an epoch's start.
     """
 
+    name: str
+    reason: str
     compile_seconds: float
     recorder: Recorder | None
     middle: Middle | None
@@ -107,7 +118,8 @@ class Engine(Protocol):
     def run(self, epochs: int) -> Block:
         """Train up to `epochs` epochs, at least one, and leave the result in model and optimizer.
 
-        Where a loss is not finite, it stops there and undoes the step before.
+        Where a number is not finite, it stops there and goes back to the last finite loss. What changed
+        since the last call counts from its first epoch on.
         """
 
     def undo(self) -> None:
@@ -115,8 +127,13 @@ class Engine(Protocol):
 
 
 class NumpyEngine:
-    """The loop of the textbook, one epoch a call."""
+    """The loop of the textbook, one epoch a call.
 
+    Args:
+        batches: a Source, or anything else that gives (x, target).
+    """
+
+    name, reason = "numpy", ""
     compile_seconds = 0.0
 
     def __init__(
@@ -133,23 +150,23 @@ class NumpyEngine:
         self.batches, self.metrics = batches, metrics
         self.recorder: Recorder | None = None
         self.middle: Middle | None = None
-        # What model and optimizer held at the last finite loss.
-        self.last_good: _Held | None = None
+        # To what model and optimizer held at the last finite loss.
+        self.undo: Callable[[], None] = _nothing
 
     def run(self, epochs: int) -> Block:
         """One epoch, however many are asked for."""
         losses: list[Any] = []
         samples: list[int] = []
         measured: dict[str, list[float]] = {name: [] for name in self.metrics}
-        diverged = None
         recorder, middle, self.middle = self.recorder, self.middle, None
         skipped = 0 if middle is None else len(middle.losses)
         if recorder is not None:
             recorder.begin_block(skipped)
+        fault = first_fault(self.model.parameters(), before=True)
         drawn = default_generator.drawn
-        for x, target in self.batches:
-            samples.append(len(x))
+        for x, target in self._batches() if fault is None else ():
             if middle is not None and len(losses) < skipped:
+                samples.append(len(x))
                 for values in measured.values():
                     values.append(math.nan)
                 losses.append(middle.losses[len(losses)])
@@ -159,35 +176,41 @@ class NumpyEngine:
             self.optimizer.zero_grad()
             prediction = self.model(x)
             loss = self.loss_fn(prediction, target)
+            samples.append(len(x))
             losses.append(loss)
             if not np.isfinite(loss):
-                diverged = len(losses) - 1
+                fault = Fault(float(loss), cause=why_not_finite(self.loss_fn, x, target))
                 break
             for name, metric in self.metrics.items():
                 measured[name].append(number_of(name, metric(prediction, target)))
-            self.last_good = _Held(self.optimizer)
+            self.undo = _Held(self.optimizer).put_back
             self.model.backward(self.loss_fn.backward())
             self.regime.clip(self.optimizer)
             self.optimizer.step()
+            fault = moved_fault(self.optimizer)
+            if fault is not None:
+                break
             if recorder is not None:
                 recorder.after_step()
             self.regime.after_batch()
-        if diverged is None and not losses:
-            raise ValueError(f"fit got data without a single batch; {EVERY_EPOCH}")
-        if diverged is not None:
-            self.undo()
         weights = np.asarray(samples)
-        averages = {}
-        if diverged is None:
-            averages = {
-                name: [float(np.average(values, weights=weights))] for name, values in measured.items()
-            }
-        return Block(np.asarray(losses), [len(losses)], weights, averages, diverged)
+        if fault is not None:
+            self.undo()
+            at = len(losses) if fault.before else len(losses) - 1
+            return Block(np.asarray(losses), [len(losses)], weights, {}, at, fault)
+        if not losses:
+            raise ValueError(f"fit got data without a single batch; {EVERY_EPOCH}")
+        averages = {name: [float(np.average(values, weights=weights))] for name, values in measured.items()}
+        return Block(np.asarray(losses), [len(losses)], weights, averages)
 
-    def undo(self) -> None:
-        """Put model and optimizer back to what they held when the last finite loss was computed."""
-        if self.last_good is not None:
-            self.last_good.put_back()
+    def _batches(self) -> Batches:
+        if isinstance(self.batches, Source):  # the model's dtype as it is now
+            self.batches = self.batches.at(next(iter(self.model.parameters())).dtype)
+        return self.batches
+
+
+def _nothing() -> None:
+    """No step is made yet."""
 
 
 class _Held:
@@ -203,7 +226,10 @@ class _Held:
 
     def put_back(self) -> None:
         for parameter, data in self.data:
-            parameter.data[...] = data
+            if parameter.data.shape == data.shape and parameter.data.flags.writeable:
+                parameter.data[...] = data
+            else:
+                parameter.data = data.copy()
         self.optimizer.state.clear()
         self.optimizer.state.update(self.state)
 
@@ -227,6 +253,8 @@ def evaluate(
     """Loss and metrics over `batches` in evaluation mode: means over samples (a sum for "sum")."""
     losses, samples = [], []
     measured: dict[str, list[float]] = {name: [] for name in metrics}
+    if isinstance(batches, Source):
+        batches = batches.at(next(iter(model.parameters())).dtype)
     with in_mode(model, training=False):
         for x, target in batches:
             prediction = model(x)
