@@ -165,7 +165,7 @@ def test_arguments_are_not_changed():
         (lambda: plots.points(X, 9 * Y), "whole numbers from 0 to 7"),
         (lambda: plots.points(X, np.where(Y > 0, np.nan, 1)), "whole numbers from 0 to 7"),
         (lambda: plots.points(X * np.nan, Y), "not finite"),
-        (lambda: plots.points(X, X), r"classes of shape \(60, 2\)"),
+        (lambda: plots.points(X, X), r"y of shape \(60, 2\)"),
         (lambda: plots.probability(half_plane), "neither points nor extent"),
         (lambda: plots.probability(half_plane, extent=(1, 0, 0, 1)), "left < right"),
         (lambda: plots.probability(lambda x: 5 * x[:, :1], X, Y), "no probabilities"),

@@ -129,7 +129,7 @@ def test_bad_input(tmp_path: Any) -> None:
         plots.gradients_over_time(recording, ["1.weight"])
     with pytest.raises(ValueError, match="got 8 parameters; it draws 1 to 7"):
         plots.parameters_over_time(recording, ["0.weight"] * 8)
-    with pytest.raises(TypeError, match=r"needs a list of names: \['0\.weight'\]"):
+    with pytest.raises(TypeError, match=r"needs a list of texts: \['0\.weight'\]"):
         plots.parameters_over_time(recording, "0.weight")
     with pytest.raises(ValueError, match="frames=0"):
         plots.animate(recording, tmp_path / "a.gif", X, Y, frames=0)

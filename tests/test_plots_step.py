@@ -92,7 +92,7 @@ def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
 
 
 def test_bad_input_is_named():
-    with pytest.raises(TypeError, match="got a Linear; it needs a trace"):
+    with pytest.raises(TypeError, match=r"got trace=Linear.*; it needs a trace"):
         plots.trace_diagram(snn.Linear(2, 1))
     with pytest.raises(IndexError, match="sample=9 is not in the batch; it has 4"):
         plots.trace_diagram(traced(2, 1), sample=9)

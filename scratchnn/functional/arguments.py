@@ -7,13 +7,12 @@ The formulas check nothing. Layers, losses and optimizers, which check for thems
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ..checks import any_array, as_choice, as_flag, as_int, as_number, positive_int, shown
+from ..checks import any_array, as_choice, as_flag, as_int, as_number, positive_int, shown, signature
 from .class_losses import class_axis, has_indices
 
 __all__ = ["checked"]
@@ -25,48 +24,28 @@ REDUCTIONS = ("mean", "sum", "none")
 # Arrays that need not have the shape of the others.
 BROADCAST = ("dloss", "weight", "pos_weight")
 # Annotated as arrays, for what the compiled engine passes; a user may pass one number.
-NUMBERS_TOO = ("delta", "norm", "pos_weight")
+NUMBERS_TOO = ("norm",)
 COUNTS = ("t", "classes")
 PROBABILITIES = ("label_smoothing",)
 
 
-def checked(function: Function) -> Function:
-    """The formula behind a check of its arguments: of each by its annotation, of all by their shapes."""
-    owner, signature = function.__name__, inspect.signature(function)
-    checks = {name: _check_for(name, p.annotation) for name, p in signature.parameters.items()}
-    defaults = {name: p.default for name, p in signature.parameters.items() if p.default is not p.empty}
-    check_shapes = SHAPES.get(owner, _check_alike)
-
-    @functools.wraps(function)
-    def with_checks(*arguments: Any, **named: Any) -> Any:
-        given = {**defaults, **named, **dict(zip(checks, arguments, strict=False))}
-        if given.keys() != checks.keys() or len(arguments) > len(checks) - len(named):
-            try:
-                signature.bind(*arguments, **named)
-            except TypeError as error:
-                raise TypeError(f"{owner} got other arguments than it takes: {error}") from None
-        for name, value in given.items():
-            checks[name](owner, name, value)
-        check_shapes(owner, given)
-        return function(*arguments, **named)
-
-    return with_checks  # type: ignore[return-value]
+def checked(formula: Function) -> Function:
+    """The formula behind a check of each argument, and of the shapes of all."""
+    return signature.checked(formula, _check_for, SHAPES.get(formula.__name__, _check_alike))
 
 
-def _check_for(name: str, annotation: str) -> Callable[[str, str, Any], object]:
-    kind, *others = annotation.split(" | ")
-    check: Callable[[str, str, Any], object] = {
+def _check_for(name: str, annotation: str) -> signature.Check:
+    checks: dict[str, signature.Check] = {
         "Array": _check_number_or_array if name in NUMBERS_TOO else _check_array,
+        "Array | float": _check_number_or_array,
         "Any": _check_number_or_array,
         "Sequence[Array]": _check_arrays,
         "bool": as_flag,
         "float": functools.partial(as_number, least=0, most=1) if name in PROBABILITIES else as_number,
         "int": positive_int if name in COUNTS else as_int,
         "str": lambda owner, name, value: as_choice(owner, name, value, REDUCTIONS),
-    }[kind]
-    if "None" not in others:
-        return check
-    return lambda owner, name, value: None if value is None else check(owner, name, value)
+    }
+    return checks[annotation]
 
 
 # ---- one argument -----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ in its own dtype) or a plain function. Asking a Module runs its forward pass, so
 not between `forward` and `backward`.
 """
 
+from . import arguments
 from .answers import predicted_against_actual, region
 from .diagram import network_diagram
 from .epochs import curves, history
@@ -62,3 +63,5 @@ __all__ = [
     "trace_diagram",
     "train_and_test",
 ]
+
+globals().update({name: arguments.checked(globals()[name]) for name in __all__})

@@ -1,5 +1,7 @@
 """A region of the plane given as pixels, and what a model answers at points whose class is known."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,12 +19,11 @@ from .look import (
     TEXT,
     VERMILION,
     axes_or_new,
-    class_numbers,
     label_axes,
     new_figure,
     tint,
 )
-from .plane import LEGEND_MARKER, Extent, Model, evaluating, plane, points
+from .plane import LEGEND_MARKER, Extent, Model, evaluating, labelled, points
 
 
 def region(
@@ -76,12 +77,9 @@ def predicted_against_actual(
     Raises:
         ValueError: for other shapes.
     """
-    x = plane(x, "predicted_against_actual")
-    actual = class_numbers(y, "predicted_against_actual")
-    if len(actual) != len(x) or not len(x):
-        raise ValueError(
-            f"predicted_against_actual got {len(x)} points and {len(actual)} labels; give one label a point"
-        )
+    x, actual = labelled("predicted_against_actual", x, y)
+    if not len(x):
+        raise ValueError("predicted_against_actual got 0 points as x; it needs at least one")
     predicted = _predicted(model, x, threshold)
     wrong = predicted != actual
     figure = new_figure(2.1 * PANEL[0], 1.1 * PANEL[1])
@@ -107,7 +105,7 @@ def _predicted(model: Any, x: Array, threshold: float) -> Array:
     parameters = list(model.parameters()) if hasattr(model, "parameters") else []
     with evaluating(model):
         outputs = np.asarray(model(x.astype(parameters[0].dtype) if parameters else x))
-    if len(outputs) != len(x) or outputs.ndim > 2:
+    if not 1 <= outputs.ndim <= 2 or len(outputs) != len(x):
         raise ValueError(f"the model maps {x.shape} to {outputs.shape}; a picture needs (N, 2) -> (N, C)")
     outputs = outputs.reshape(len(x), -1)
     if outputs.shape[1] == 1:

@@ -1,5 +1,7 @@
 """The network as a drawing: a circle a unit, a square a bias, a line a weight."""
 
+from __future__ import annotations
+
 from itertools import pairwise
 from typing import Any
 

@@ -1,5 +1,7 @@
 """How a run went, epoch by epoch: training beside validation, or several runs beside each other."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

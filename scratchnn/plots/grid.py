@@ -1,10 +1,14 @@
 """A grid of curves: one small panel a pair of settings, all on the same scale."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+from scratchnn.checks import shown
 
 from .look import BLACK, GREY, SKY, TEXT, TITLE, new_figure
 
@@ -34,6 +38,13 @@ def curve_grid(
     """
     if not runs:
         raise ValueError("curve_grid got no runs; it needs {(row, column): ((x, y), (x, y))}")
+    for key, curves in runs.items():
+        pairs = (key, key) if curves is None else (key, curves)
+        if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+            raise TypeError(
+                f"curve_grid got {shown(key)}: {shown(curves)} in runs; "
+                "it needs (row, column): ((x, y), (x, y))"
+            )
     down, across = (list(dict.fromkeys(key[axis] for key in runs)) for axis in (0, 1))
     figure = new_figure(1.75 * len(across) + 1, 1.5 * len(down) + 1.2)
     panels = figure.subplots(len(down), len(across), sharex=True, sharey=True, squeeze=False)

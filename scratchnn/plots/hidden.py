@@ -6,6 +6,8 @@ a_j = f(w_j . x + b_j), so it switches where w_j . x + b_j = 0: a straight line 
 N points, H hidden units.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -4,6 +4,8 @@ N points, H hidden units. Unit j answers f(w_j x + b_j), so it switches at x = -
 larger x where w_j > 0, on towards smaller x where w_j < 0.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scratchnn.checks import Array
+from scratchnn.checks import Array, shown
 from scratchnn.layers import Linear, Module, Sequential, Sigmoid
 
 from .hidden import first_linear, lines
@@ -59,6 +61,9 @@ def curve_fits(fits: Mapping[str, tuple[Any, Array, Array]]) -> Figure:
     """
     if not fits:
         raise ValueError("curve_fits got no fits; it needs {title: (model, x, y)}")
+    for title, fit in fits.items():
+        if not isinstance(fit, (tuple, list)) or len(fit) != 3:
+            raise TypeError(f"curve_fits got {shown(fit)} as fits[{title!r}]; it needs (model, x, y)")
     figure = new_figure(WIDE, 0.5 + 0.58 * PANEL[1] * len(fits))
     panels = figure.subplots(len(fits), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (title, (model, x, y)) in zip(panels, fits.items(), strict=True):
@@ -87,6 +92,7 @@ def thresholds(
         TypeError: if the model is no Module.
         ValueError: if its first Linear takes more than one number, or for x and y of other shapes.
     """
+    first_linear(model, "thresholds", inputs=1)
     found = threshold_places(model)
     if x is not None and y is not None:
         ax = curve_fit(model, x, y, ax=ax)
@@ -146,7 +152,7 @@ def threshold_places(model: Any) -> Array:
     Raises:
         TypeError, ValueError: as `thresholds`.
     """
-    linear = first_linear(model, "thresholds", inputs=1)
+    linear = first_linear(model, "threshold_places", inputs=1)
     found = [(-b / w[0] if w[0] else np.nan, np.sign(w[0])) for w, b in lines(linear)]
     return np.asarray(found)
 
@@ -187,7 +193,8 @@ def _places(x: Any) -> Array:
 
 
 def _answers(model: Any, places: Array, owner: str) -> Array:
-    dtype = next(iter(model.parameters())).dtype if isinstance(model, Module) else places.dtype
+    parameters = list(model.parameters()) if isinstance(model, Module) else []
+    dtype = parameters[0].dtype if parameters else places.dtype
     with evaluating(model):
         answers = np.asarray(model(places[:, None].astype(dtype)))
     if answers.size != len(places):

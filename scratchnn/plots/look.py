@@ -4,6 +4,8 @@ The colours are those of Okabe and Ito (2008), which every common form of colour
 apart; classes differ by their marker too.
 """
 
+from __future__ import annotations
+
 import io
 import os
 from collections.abc import Sequence
@@ -16,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from scratchnn.checks import Array
+from scratchnn.checks import Array, any_array
 from scratchnn.files.atomic import write_atomically
 
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
@@ -72,20 +74,20 @@ def tint(color: str, strength: float = 0.45) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def class_numbers(y: Any, owner: str) -> Array:
+def class_numbers(y: Any, owner: str, name: str = "y") -> Array:
     """Classes as (N,) int64, from whole numbers of any dtype, (N,) or (N, 1).
 
     Raises:
         ValueError: for another shape, or numbers that are no classes.
     """
-    y = np.asarray(y)
+    y = any_array(owner, name, y, "biuf")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
-        raise ValueError(f"{owner} got classes of shape {y.shape}; it needs (N,) or (N, 1)")
+        raise ValueError(f"{owner} got {name} of shape {y.shape}; it needs classes, (N,) or (N, 1)")
     most = len(CLASS_COLORS) - 1
     if not np.isin(y, np.arange(most + 1)).all():
-        raise ValueError(f"{owner} got classes that are not whole numbers from 0 to {most}")
+        raise ValueError(f"{owner} got {name} with other classes than the whole numbers from 0 to {most}")
     return np.asarray(y, dtype=np.int64)
 
 

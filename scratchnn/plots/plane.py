@@ -3,6 +3,8 @@
 N points, C outputs of the model.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 
-from scratchnn.checks import Array
+from scratchnn.checks import Array, any_array, as_function
 
 from .look import (
     BLACK,
@@ -56,9 +58,7 @@ def points(
     Raises:
         ValueError: for other shapes, or labels that are no class numbers.
     """
-    x, labels = plane(x, "points"), class_numbers(y, "points")
-    if len(labels) != len(x):
-        raise ValueError(f"points got {len(x)} points and {len(labels)} labels; give one label a point")
+    x, labels = labelled("points", x, y)
     ax = axes_or_new(ax)
     size = float(np.clip(9000 / max(1, len(x)), 6, 36))  # thousands of points must not merge into a blot
     for label in range(int(labels.max(initial=1)) + 1):
@@ -78,7 +78,9 @@ def train_and_test(
     x_train: Array, y_train: Array, x_test: Array, y_test: Array, *, names: Sequence[str] | None = None
 ) -> Figure:
     """Draw the points to learn from and the points held back, side by side, on the same scale."""
-    wide, high = np.ptp(np.concatenate([plane(x, "train_and_test") for x in (x_train, x_test)]), axis=0)
+    x_train, y_train = labelled("train_and_test", x_train, y_train, "x_train", "y_train")
+    x_test, y_test = labelled("train_and_test", x_test, y_test, "x_test", "y_test")
+    wide, high = np.ptp(np.concatenate([x_train, x_test]), axis=0)
     # Equal scales: a flat cloud needs no high picture.
     height = float(min(1.1 * PANEL[1], 1.45 + 0.76 * PANEL[0] * high / max(wide, 1e-30)))
     figure = new_figure(width=1.75 * PANEL[0], height=height)
@@ -154,6 +156,8 @@ def probabilities(
     """
     if not models:
         raise ValueError("probabilities got no models; it needs {title: model}")
+    for title, model in models.items():
+        as_function("probabilities", f"models[{title!r}]", model, "a model")
     figure = new_figure(width=(0.66 * len(models) + 0.28) * PANEL[0], height=PANEL[1])
     panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
     for panel, (title, model) in zip(panels, models.items(), strict=True):
@@ -247,18 +251,31 @@ def with_points(
     return ax
 
 
-def plane(x: Any, owner: str) -> Array:
-    x = np.asarray(x)
+def plane(x: Any, owner: str, name: str = "x") -> Array:
+    """(N, 2) floats."""
+    x = any_array(owner, name, x, "biuf")
     if x.ndim != 2 or x.shape[1] != 2:
-        raise ValueError(f"{owner} got x of shape {x.shape}; a picture of the plane needs (N, 2)")
+        raise ValueError(f"{owner} got {name} of shape {x.shape}; a picture of the plane needs (N, 2)")
     if not np.isfinite(x).all():
-        raise ValueError(f"{owner} got points that are not finite; drop them first")
-    return np.asarray(x)
+        raise ValueError(f"{owner} got {name} with points that are not finite; drop them first")
+    return x if x.dtype.kind == "f" else x.astype(np.float64)
+
+
+def labelled(owner: str, x: Any, y: Any, x_name: str = "x", y_name: str = "y") -> tuple[Array, Array]:
+    """Points of the plane, and the class of each."""
+    x, labels = plane(x, owner, x_name), class_numbers(y, owner, y_name)
+    if len(labels) != len(x):
+        raise ValueError(
+            f"{owner} got {len(x)} points and {len(labels)} labels as {x_name} and {y_name}; "
+            "give one label a point"
+        )
+    return x, labels
 
 
 def extent_of(owner: str, x: Any, extent: Extent | None) -> Extent:
     if extent is None:
-        if x is None or not len(plane(x, owner)):
+        x = None if x is None else plane(x, owner)
+        if x is None or not len(x):
             raise ValueError(f"{owner} got neither points nor extent=(left, right, bottom, top); give one")
         low, high = np.min(x, axis=0), np.max(x, axis=0)
         (left, bottom), (right, top) = low - 0.1 * (high - low), high + 0.1 * (high - low)

@@ -1,5 +1,7 @@
 """A recorded run in pictures: parameters and gradients over time, what the model answered along the way."""
 
+from __future__ import annotations
+
 import io
 import os
 from collections.abc import Sequence
@@ -91,11 +93,13 @@ def gradients_over_time(
 
 
 def _named(owner: str, recording: Any, names: Sequence[str] | None) -> list[str]:
-    if isinstance(names, str):
-        raise TypeError(f"{owner} got names={names!r}; it needs a list of names: [{names!r}]")
     recording._check_not_empty()
     every = list(recording.parameters(int(recording.steps[0])))
     chosen = every if names is None else list(names)
+    if unknown := [name for name in chosen if name not in every]:
+        raise KeyError(
+            f"{owner} got names={unknown}, no parameters of the recording; it has {', '.join(every)}"
+        )
     if not 1 <= len(chosen) <= len(LINES):
         raise ValueError(
             f"{owner} got {len(chosen)} parameters; it draws 1 to {len(LINES)}, which can be told apart: "
@@ -186,8 +190,6 @@ def animate(
     inputs = x.shape[1] if x.ndim == 2 else 1
     if inputs > 2:
         raise ValueError(f"animate got x of shape {x.shape}; it draws models of 1 or 2 inputs")
-    if frames < 1:
-        raise ValueError(f"animate got frames={frames}; it needs 1 or more")
     steps = _spread(recording.steps, frames)
     models = [recording.at(step) for step in steps]
     extent = extent_of("animate", x, None) if inputs == 2 else None

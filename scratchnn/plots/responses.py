@@ -3,6 +3,8 @@
 N points, H hidden units.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
@@ -109,7 +111,7 @@ def hidden_activations(
     y: Array,
     *,
     units: Sequence[int] = (0, 1, 2),
-    ax: Any = None,
+    ax: Axes | None = None,
     title: str | None = None,
     names: Sequence[str] | None = None,
     legend: bool = True,
@@ -136,14 +138,13 @@ def hidden_activations(
             f"hidden_activations got units={tuple(units)} of a model with {answers.shape[1]} hidden units; "
             f"it needs three of 0 to {answers.shape[1] - 1}"
         )
-    if ax is None:
-        ax = new_figure(5.6, 5.2).add_subplot(projection="3d")
-    elif not hasattr(ax, "get_zlim"):
+    if ax is not None and not hasattr(ax, "get_zlim"):
         raise TypeError("hidden_activations got a flat ax; make it by figure.add_subplot(projection='3d')")
+    space: Any = new_figure(5.6, 5.2).add_subplot(projection="3d") if ax is None else ax
     chosen = answers[:, list(units)]
     size = float(np.clip(18000 / max(1, len(chosen)), 9, 36))
     for label in range(int(labels.max(initial=1)) + 1):
-        drawn = ax.scatter(
+        drawn = space.scatter(
             *chosen[labels == label].T,
             s=size,
             c=CLASS_COLORS[label],
@@ -157,21 +158,21 @@ def hidden_activations(
     corners = _cut(model, low, high) if answers.shape[1] == 3 else None
     if corners is not None:
         sheet = corners[:, list(units)]
-        ax.add_collection3d(Poly3DCollection([sheet], facecolor="#999999", alpha=0.35, edgecolor="black"))
-    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
+        space.add_collection3d(Poly3DCollection([sheet], facecolor="#999999", alpha=0.35, edgecolor="black"))
+    space.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
     for axis, unit in zip("xyz", units, strict=True):
-        getattr(ax, f"set_{axis}label")(f"unit {unit + 1}", fontsize=LABEL, labelpad=6)
-        getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
-        getattr(ax, f"{axis}axis").set_major_formatter("{x:g}")
-    ax.tick_params(labelsize=TEXT, pad=1)
-    ax.view_init(elev=22, azim=-55)
-    ax.set_box_aspect((1, 1, 1), zoom=0.84)
+        getattr(space, f"set_{axis}label")(f"unit {unit + 1}", fontsize=LABEL, labelpad=6)
+        getattr(space, f"{axis}axis").set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
+        getattr(space, f"{axis}axis").set_major_formatter("{x:g}")
+    space.tick_params(labelsize=TEXT, pad=1)
+    space.view_init(elev=22, azim=-55)
+    space.set_box_aspect((1, 1, 1), zoom=0.84)
     if title:
-        ax.set_title(title, fontsize=TITLE, loc="left")
+        space.set_title(title, fontsize=TITLE, loc="left")
     if legend:
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.02)}
-        ax.legend(**below, ncols=4, frameon=False, fontsize=TEXT, markerscale=LEGEND_MARKER / size**0.5)
-    return ax
+        space.legend(**below, ncols=4, frameon=False, fontsize=TEXT, markerscale=LEGEND_MARKER / size**0.5)
+    return space
 
 
 def hidden_triples(
@@ -216,6 +217,10 @@ def hidden_triples(
 
 def _answers(model: Any, x: Array, y: Array, owner: str) -> tuple[Array, Array]:
     answers = hidden_answers(model, x, owner)
+    if not np.isfinite(answers).all():
+        raise ValueError(
+            f"{owner} got a model and x whose hidden units are not all finite; drop those points"
+        )
     labels = class_numbers(y, owner)
     if len(labels) != len(answers):
         raise ValueError(

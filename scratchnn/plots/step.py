@@ -1,5 +1,7 @@
 """One step of backprop as a drawing: the values that went forward, the gradients that came back."""
 
+from __future__ import annotations
+
 from itertools import pairwise
 from typing import Any
 
@@ -43,8 +45,6 @@ def trace_diagram(
     Raises:
         TypeError: no trace. IndexError: a sample that the batch has not.
     """
-    if not hasattr(trace, "steps"):
-        raise TypeError(f"trace_diagram got a {type(trace).__name__}; it needs a trace made by snn.trace")
     network = network_of_trace(trace, sample)
     columns = network.columns
     most = max([column.size for column in columns if column.size <= MOST_UNITS], default=1)

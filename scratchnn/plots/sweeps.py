@@ -1,5 +1,7 @@
 """Pictures of many runs: how a number spreads for each setting, or its mean for each pair of settings."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

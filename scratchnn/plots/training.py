@@ -1,5 +1,7 @@
 """Pictures of a training run: how the loss fell, and what the trained model confuses."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,8 +76,8 @@ def confusion_matrix(
     Raises:
         ValueError: if they are no classes, or not one of each a point.
     """
-    actual = class_numbers(target, "confusion_matrix")
-    guess = class_numbers(predicted, "confusion_matrix")
+    actual = class_numbers(target, "confusion_matrix", "target")
+    guess = class_numbers(predicted, "confusion_matrix", "predicted")
     if len(actual) != len(guess) or not len(actual):
         raise ValueError(
             f"confusion_matrix got {len(actual)} targets and {len(guess)} predictions; "
