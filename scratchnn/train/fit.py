@@ -47,7 +47,7 @@ Callback: TypeAlias = "Callable[[FitState], None]"
 
 
 class DivergenceError(FloatingPointError, ValueError):
-    """The loss or a parameter became NaN or infinite. (A ValueError too: scikit-learn's estimators raise that.)
+    """The loss or a parameter became NaN or infinite. (A ValueError too, as scikit-learn raises.)
 
     The model and the optimizer hold what they held when the last finite loss was computed.
 
