@@ -17,11 +17,13 @@ from . import losses
 from .checks import Array
 from .doctor import Diagnosis, diagnose
 from .gradcheck.check import METHODS, make_subject, quietly
+from .gradcheck.world import World
 from .layers import Module
 from .losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, Loss, NLLLoss
 
 __all__ = ["CheckError", "check"]
 
+OPTIONS = ("loss_fn", "target", "constants")  # of an answer
 ROWS = 5  # a batch size that is no other number around
 WIDTHS = (4, 3, 2, 1)  # tried as the input's width where the parameters do not tell it
 
@@ -37,7 +39,8 @@ def check(
 
     NAME is a Module or a class of one that needs no arguments; a loss; a function `op` beside which
     the file has `op_vjp`; a pair (op, op_vjp); or a function without arguments that returns what
-    `diagnose` takes: (subject, *inputs), or a dict with "subject", "inputs", "loss_fn" and "target".
+    `diagnose` takes: (subject, *inputs), or a dict with "subject", "inputs", "loss_fn", "target" and
+    "constants".
 
     Args:
         shapes: of the inputs, as "5x3"; drawn at random. Without, (5, D) with D from the parameters.
@@ -55,7 +58,7 @@ def check(
     subject, given, options = _subject(file, name)
     inputs = given if given is not None else _inputs(subject, [_shape(s) for s in shapes], rng)
     if loss is not None:
-        options = {"loss_fn": _loss(file, loss)}
+        options["loss_fn"] = _loss(file, loss)
         options["target"] = _target(options["loss_fn"], _forward(subject, inputs), rng)
     return diagnose(subject, *inputs, method=method, seed=seed, **options)
 
@@ -118,12 +121,12 @@ def _answer(name: str, function: Callable[..., Any]) -> tuple[Any, Any, dict[str
         raise CheckError(f"beside the function {name} there is no {name}_vjp; the two are checked together")
     answer = function()
     if isinstance(answer, dict):
-        unknown = set(answer) - {"subject", "inputs", "loss_fn", "target"}
+        unknown = set(answer) - {"subject", "inputs", *OPTIONS}
         if unknown or "subject" not in answer:
             raise CheckError(
                 f'{name}() returned a dict with {sorted(answer)}; it needs "subject" and "inputs"'
             )
-        options = {k: answer[k] for k in ("loss_fn", "target") if k in answer}
+        options = {k: answer[k] for k in OPTIONS if k in answer}
         inputs = answer.get("inputs")
         return (
             answer["subject"],
@@ -155,8 +158,7 @@ def _inputs(subject: Any, shapes: list[tuple[int, ...]], rng: np.random.Generato
     if shapes:
         return tuple(rng.standard_normal(shape) for shape in shapes)
     complaint = ""
-    for guess in _guesses(subject):
-        inputs = tuple(rng.standard_normal(shape) for shape in guess)
+    for inputs in _guesses(subject, rng):
         try:
             _forward(subject, inputs)
         except Exception as error:  # a stranger's forward says no in its own way
@@ -169,20 +171,37 @@ def _inputs(subject: Any, shapes: list[tuple[int, ...]], rng: np.random.Generato
     )
 
 
-def _guesses(subject: Any) -> Iterator[list[tuple[int, ...]]]:
-    count, sizes = 1, list(WIDTHS)
-    if isinstance(subject, tuple):
-        parameters = inspect.signature(subject[0]).parameters.values()
-        count = sum(
-            p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-            for p in parameters
-        )
-    elif hasattr(subject, "parameters"):
+def _guesses(subject: Any, rng: np.random.Generator) -> Iterator[tuple[Array, ...]]:
+    """Rows of floats of every width that the arrays suggest, then columns, then indices."""
+    forward = subject[0] if isinstance(subject, tuple) else getattr(subject, "forward", subject)
+    count = 1 if isinstance(subject, type) or _of_torch(subject) else max(1, _required(forward))
+    sizes = list(WIDTHS)
+    if isinstance(subject, Module) or _of_torch(subject):
         sizes = _lengths(p.shape for p in subject.parameters())
-    else:
-        sizes = _lengths(v.shape for v in vars(subject).values() if isinstance(v, np.ndarray))
+    elif not isinstance(subject, tuple):
+        places = World(subject, (), ()).places()
+        sizes = _lengths(np.shape(p.thing) for p in places if p.kind in ("array", "list"))
     for size in sizes:
-        yield [(ROWS, size)] * count
+        yield tuple(rng.standard_normal((ROWS, size)) for _ in range(count))
+    if isinstance(subject, tuple):
+        return
+    for size in sizes:
+        yield tuple(rng.standard_normal((size, ROWS)) for _ in range(count))
+    yield tuple(rng.integers(0, min(sizes), ROWS) for _ in range(count))
+
+
+def _of_torch(subject: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(subject, torch.nn.Module)
+
+
+def _required(function: Any) -> int:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.default is p.empty and p.kind in kinds for p in parameters)
 
 
 def _lengths(shapes: Iterable[Sequence[int]]) -> list[int]:

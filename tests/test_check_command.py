@@ -83,6 +83,69 @@ class Plain:
         return dy @ self.W.T
 
 
+class Unchecked(Plain):
+    def __init__(self):
+        super().__init__()
+        self.scale = np.ones(2)
+
+    def forward(self, x):
+        return super().forward(x) * self.scale
+
+    def backward(self, dy):
+        dx = super().backward(dy * self.scale)
+        self.db = (dy * self.scale).sum(axis=0)
+        return dx
+
+
+class Columns:
+    def __init__(self):
+        self.params, self.grads = {"W": np.arange(6.0).reshape(2, 3)}, {}
+
+    def forward(self, X):
+        self.X = X
+        return self.params["W"] @ X
+
+    def backward(self, dY):
+        self.grads["W"] = dY @ self.X.T
+        return self.params["W"].T @ dY
+
+
+class Zero(Columns):
+    def backward(self, dY):
+        self.grads["W"] = 0 * self.params["W"]
+        return self.params["W"].T @ dY
+
+
+class Embedding:
+    def __init__(self):
+        self.table = np.ones((4, 3)) / 3
+
+    def forward(self, index):
+        self.index = index
+        return self.table[index]
+
+    def backward(self, dy):
+        self.dtable = np.zeros((4, 3))
+        np.add.at(self.dtable, self.index, dy)
+
+
+class Distance:
+    def forward(self, p, t):
+        self.difference = p - t
+        return (self.difference**2).mean()
+
+    def backward(self):
+        return 2 * self.difference / self.difference.size
+
+
+def unchecked():
+    return Unchecked(), np.ones((4, 7)) / 3
+
+
+def constant():
+    return {"subject": Unchecked(), "inputs": np.ones((4, 7)) / 3, "constants": ["scale"]}
+
+
 def lonely(x):
     return x
 
@@ -123,7 +186,22 @@ def run(capsys: Any, *arguments: str) -> tuple[int, str, str]:
     return stop.value.code, out, err
 
 
-@pytest.mark.parametrize("name", ["Right", "right", "cube", "cube_vjp", "pair", "case", "plain_loss"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Right",
+        "right",
+        "cube",
+        "cube_vjp",
+        "pair",
+        "case",
+        "plain_loss",
+        "Columns",
+        "Embedding",
+        "Distance",
+        "constant",
+    ],
+)
 def test_right_ones_end_with_0(file: str, capsys: Any, name: str) -> None:
     code, out, err = run(capsys, f"{file}:{name}")
     assert code == 0, out + err
@@ -144,6 +222,7 @@ def test_right_ones_end_with_0(file: str, capsys: Any, name: str) -> None:
         (["Right", "--loss", "Sum"], "sum-for-mean"),
         (["Wrong", "--loss", "MSELoss", "--method", "central"], "derivative-forgotten"),
         (["Broken"], "no mistake of the catalogue fits.\n  the backward stopped with RuntimeError: not yet"),
+        (["Zero"], "no-gradient"),
         (["both"], "no mistake of the catalogue fits"),
     ],
 )
@@ -151,6 +230,16 @@ def test_wrong_ones_end_with_1_and_a_name(file: str, capsys: Any, arguments: lis
     code, out, err = run(capsys, f"{file}:{arguments[0]}", *arguments[1:])
     assert code == 1, out + err
     assert f"Diagnosis: {mistake}" in out
+    assert not err
+
+
+@pytest.mark.parametrize("name", ["Unchecked", "unchecked"])
+def test_what_was_not_checked_ends_with_3(file: str, capsys: Any, name: str) -> None:
+    code, out, err = run(capsys, f"{file}:{name}")
+    assert code == 3, out + err
+    assert "NOT CHECKED" in out
+    assert "Not checked: scale." in out
+    assert "Diagnosis: not checked." in out
     assert not err
 
 

@@ -1,4 +1,4 @@
-"""A check leaves everything of the user's as it was: also what lies in closures and classes, also after an error."""
+"""A check leaves everything as it was: also what lies in closures and classes, also after an error."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ def test_what_was_not_checked_is_named() -> None:
 def test_constants_are_listed_and_the_verdict_is_right() -> None:
     found = report(RIGHT, constants=["mean", "std"])
     assert found
-    assert "Not trained, so without a gradient: mean, std." in str(found)
-    assert "Not trained, so without a gradient: mean, std." in found._repr_html_()
+    assert "Taken as constants: mean, std." in str(found)
+    assert "Taken as constants: mean, std." in found._repr_html_()
 
 
 @pytest.mark.parametrize("method", ["auto", "complex", "central", "directional"])

@@ -7,7 +7,7 @@ it needs: `Dropout got p=1.5; it must be at most 1`.
 from .arrays import FLOAT_DTYPES, REAL_DTYPES, Array, any_array, as_array, as_dtype
 from .numbers import as_flag, as_int, as_number, as_seed, as_shape, positive_int
 from .origin import note_output, output_of
-from .things import as_choice, as_function, as_kind, as_list, as_mapping, as_path, as_text, shown
+from .things import as_choice, as_function, as_kind, as_list, as_mapping, as_path, shown
 
 __all__ = [
     "FLOAT_DTYPES",
@@ -27,7 +27,6 @@ __all__ = [
     "as_path",
     "as_seed",
     "as_shape",
-    "as_text",
     "note_output",
     "output_of",
     "positive_int",

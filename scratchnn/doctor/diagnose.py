@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,13 @@ MOST_ENTRIES = 20_000  # of a tensor, to see what
 
 
 def diagnose(
-    subject: Any, *inputs: Any, loss_fn: Any = None, target: Any = None, method: str = "auto", seed: int = 0
+    subject: Any,
+    *inputs: Any,
+    loss_fn: Any = None,
+    target: Any = None,
+    constants: Sequence[Any] = (),
+    method: str = "auto",
+    seed: int = 0,
 ) -> Diagnosis:
     """Check a backward pass as `gradcheck` does and, where it is wrong, name the mistake.
 
@@ -36,15 +42,15 @@ def diagnose(
     computed from the recorded forward and must agree with the one at hand in every entry of every tensor.
 
     Args:
-        subject, inputs, loss_fn, target, method, seed: as for `gradcheck`. Use a batch of at least
-            three rows, and as many outputs as the real thing: with N = 2 a lost 2 looks like a lost N.
+        subject, inputs, loss_fn, target, constants, method, seed: as for `gradcheck`. Use a batch of at
+            least three rows, and as many outputs as the real thing: with N = 2 a lost 2 looks like a lost N.
     Returns:
         Diagnosis: `mistake` is a name from `scratchnn.doctor.CATALOGUE`, or None; it prints in sentences.
     Raises:
         TypeError, ValueError: as `gradcheck`; and what the subject's own forward raises.
     """
     with quietly():
-        made = make_subject(subject, inputs, loss_fn, target)
+        made = make_subject(subject, inputs, loss_fn, target, constants)
         made.backward = _Watched(made.backward)  # type: ignore[method-assign, assignment]
         try:
             measured = measure(made, method, None, SAMPLED_ENTRIES, seed)

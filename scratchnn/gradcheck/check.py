@@ -39,18 +39,27 @@ def gradcheck(
 ) -> GradcheckReport:
     """Compare a hand-written backward pass with the numeric derivative of its forward.
 
-    For every input and every parameter, entry by entry, under a random upstream gradient. Whatever the
-    dtype, the check runs on a float64 copy; the object itself, its gradients, what it saved and the
-    random generators stay as they are.
+    For every input and every array that is trained, entry by entry, under a random upstream gradient.
+    Whatever the dtype, the check runs on a float64 copy; the object itself, its gradients, what it saved and
+    the random generators stay as they are.
+
+    The arrays are found, wherever the subject keeps them: in attributes, lists, dicts, layers within layers.
+    Their gradients are those of their names (dW, W_grad, grads["W"], nabla_w, what backward returns as dW),
+    else those that agree with what was measured. An array on which the output depends, and whose gradient is
+    not found, is named, and the report is not true.
 
     Args:
-        subject: a layer or model (a Module, or any object with forward and backward, whose gradient of W
-            lies in dW, W_grad, grad_W or grads["W"]); a loss object; a pair (op, op_vjp), op_vjp taking dy
-            first, then op's arguments by their names and `y` for its output; or a torch.autograd.Function,
-            torch.nn.Module or function of tensors.
-        inputs: what the forward takes. Of a pair, float arrays are differentiated by; integers, floats
-            and strings are constants. Of a loss object, prediction and target.
+        subject: a layer or network: a Module, or any object with forward(x) and backward(dy). Forward may
+            return (y, cache) for backward(dy, cache), keep y in .output, or return several outputs for
+            backward(dy0, dy1); backward may ask for inputs of forward by their names, and for a
+            learning_rate. Or a function, or an object with a method loss, that returns (loss, grads). Or a
+            loss object; a pair (op, op_vjp), op_vjp taking dy first, then op's arguments by their names and
+            `y` for its output; a torch.autograd.Function, torch.nn.Module or function of tensors.
+        inputs: what the forward takes. Arrays of floats are differentiated by, also inside dicts and lists;
+            integers, floats and strings are constants. Of a loss object, prediction and target.
         loss_fn, target: with a model, check the loss of its output as well.
+        constants: arrays that are not trained, by their names in the report or themselves: a mask, running
+            statistics, the input of a first layer. The report lists them and asks for no gradient.
         method: "complex" (complex step, exact to rounding), "central" (differences), "directional"
             (random directions instead of entries: one evaluation covers a whole tensor), or "auto":
             complex step, else central differences with the reason in the report.
@@ -63,8 +72,8 @@ def gradcheck(
         GradcheckReport: true if everything was checked and is right. Entries on a kink (relu at 0) are told,
             not judged.
     Raises:
-        GradcheckError: with raise_on_fail, a wrong gradient.
-        TypeError, ValueError: a subject that cannot be checked, or an unknown method.
+        GradcheckError: with raise_on_fail, a gradient that is wrong or was not checked.
+        TypeError, ValueError: a subject that cannot be checked, an unknown constant or method.
     Source: Squire and Trapp 1998; torch.autograd.gradcheck for the name.
     """
     with quietly():

@@ -16,7 +16,7 @@ import numpy as np
 from ..checks import Array
 from .adopt import Source, Value
 from .names import is_named, rank
-from .subject import NO_GRADIENT
+from .report import NO_GRADIENT
 
 __all__ = ["Candidate", "Parts", "match"]
 

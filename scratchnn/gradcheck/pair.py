@@ -10,8 +10,8 @@ import numpy as np
 
 from ..checks import Array
 from .names import TARGETS
+from .report import NO_GRADIENT
 from .subject import (
-    NO_GRADIENT,
     BackwardRun,
     Subject,
     argument_names,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["EPS", "UNCHECKED", "GradcheckError", "GradcheckReport", "TensorCheck"]
+__all__ = ["EPS", "NO_GRADIENT", "UNCHECKED", "GradcheckError", "GradcheckReport", "TensorCheck"]
 
 HEADINGS: tuple[str, ...] = (
     "tensor",
@@ -19,6 +19,7 @@ HEADINGS: tuple[str, ...] = (
     "",
 )
 UNCHECKED = "not checked"
+NO_GRADIENT = "no gradient found"  # the note of a row that is not checked for that reason
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -81,8 +82,8 @@ class GradcheckReport:
         reason: why this method, where it was not simply asked for; else "".
         tensors: one TensorCheck for each input and parameter.
         tolerance: the largest relative error that passes.
-        constants: names of arrays that the output depends on and that are not trained: no gradient of theirs
-            is asked for.
+        constants: names of arrays whose gradient is not asked for: those that the caller says are not
+            trained, targets, and data of a function that returns (loss, grads).
     """
 
     subject: str
@@ -151,16 +152,23 @@ class GradcheckReport:
 
     def remarks(self) -> list[str]:
         """Sentences on what was not checked and what is constant."""
-        unchecked = [row.name for row in self.tensors if row.status == UNCHECKED]
+        unchecked = [row for row in self.tensors if row.status == UNCHECKED]
+        missing = [row.name for row in unchecked if row.note.startswith(NO_GRADIENT)]
         lines = []
         if unchecked:
+            names = ", ".join(row.name for row in unchecked)
+            lines.append(f"Not checked: {names}. The verdict says nothing about these gradients.")
+        if missing:
             lines.append(
-                f"Not checked: {', '.join(unchecked)}. The verdict says nothing about these gradients."
+                f"The output depends on {', '.join(missing)}, and no gradient was found. Leave that of W in "
+                f"dW or grads['W'], or return it; if it is not trained, say constants={missing!r}."
             )
         if self.verdict == "nothing to check":
-            lines.append("Nothing to check: the output or the arrays to differentiate by have no entries.")
+            lines.append(
+                "Nothing to check: the output has no entries, or there is no array to differentiate by."
+            )
         if self.constants:
-            lines.append(f"Not trained, so without a gradient: {', '.join(self.constants)}.")
+            lines.append(f"Taken as constants: {', '.join(self.constants)}.")
         return lines
 
 

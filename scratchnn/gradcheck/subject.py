@@ -21,7 +21,6 @@ from ..losses import Loss
 from ..random import default_generator
 
 __all__ = [
-    "NO_GRADIENT",
     "AnyShape",
     "BackwardRun",
     "ModuleSubject",
@@ -38,8 +37,6 @@ __all__ = [
     "takes_argument",
     "unknown_constant",
 ]
-
-NO_GRADIENT = "no gradient found"
 
 
 @contextmanager

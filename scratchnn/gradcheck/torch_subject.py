@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..checks import Array
-from .subject import BackwardRun, Subject, short_repr
+from .subject import BackwardRun, Subject, short_repr, unknown_constant
 
 __all__ = ["TorchSubject", "is_torch"]
 
@@ -59,11 +59,14 @@ class TorchSubject(Subject):
         if not self.places and self.module is None:
             raise TypeError("gradcheck needs at least one float tensor to differentiate by")
         parameters = list(self.module.named_parameters()) if self.module is not None else []
-        self.parameters = [p for _, p in parameters]
         many = len(self.places) > 1
-        self.names = [f"x{k}" if many else "x" for k in range(len(self.places))] + [
-            name for name, _ in parameters
-        ]
+        names = [f"x{k}" if many else "x" for k in range(len(self.places))] + [name for name, _ in parameters]
+        self.constants = _constant_names(constants, names, [inputs[i] for i in self.places], subject)
+        self.places = [i for i, n in zip(self.places, names, strict=False) if n not in self.constants]
+        parameters = [(name, p) for name, p in parameters if name not in self.constants]
+        self.names = [name for name in names if name not in self.constants]
+        self.parameter_names = [name for name, _ in parameters]
+        self.parameters = [p for _, p in parameters]
         tensors = [self.inputs[i] for i in self.places] + self.parameters
         self.values = [t.detach().cpu().numpy().copy() for t in tensors]
         self.title = subject.__name__ if isinstance(subject, type) else short_repr(subject)
@@ -83,12 +86,15 @@ class TorchSubject(Subject):
                 if self.module is None:
                     y = self.call(*arguments)
                 else:
-                    names = [name for name, _ in self.module.named_parameters()]
                     y = torch.func.functional_call(
-                        self.module, dict(zip(names, rest, strict=True)), tuple(arguments)
+                        self.module, dict(zip(self.parameter_names, rest, strict=True)), tuple(arguments)
                     )
                 if isinstance(y, tuple):
-                    y = y[0]
+                    y = (
+                        y[0]
+                        if self.loss_fn is not None
+                        else torch.cat([t.flatten() for t in y if _is_float(t)])
+                    )
                 if self.loss_fn is not None:
                     y = self.loss_fn(y, self.target)
         finally:
@@ -102,6 +108,21 @@ class TorchSubject(Subject):
         y, tensors = self._run(values, grad=True)
         gradients = torch.autograd.grad(y, tensors, torch.as_tensor(cotangent), allow_unused=True)
         return BackwardRun([None if g is None else np.asarray(g.detach().cpu().numpy()) for g in gradients])
+
+
+def _constant_names(constants: Sequence[Any], names: list[str], inputs: list[Any], subject: Any) -> list[str]:
+    """The names of what the user calls constant, by name or by the tensor itself."""
+    tensors = [*inputs, *(subject.parameters() if isinstance(subject, torch.nn.Module) else ())]
+    found = []
+    for constant in [constants] if isinstance(constants, (str, np.ndarray, torch.Tensor)) else constants:
+        if isinstance(constant, str):
+            chosen = [name for name in names if name == constant]
+        else:
+            chosen = [name for name, tensor in zip(names, tensors, strict=True) if tensor is constant]
+        if not chosen:
+            raise ValueError(unknown_constant(constant, names))
+        found += chosen
+    return found
 
 
 def _constant(value: Any) -> Any:
