@@ -5,6 +5,7 @@ Nothing here is the doctor's: each mistake is written out once more, as somebody
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ class Network:
         self.layout, self.acts, self.slips = layout, acts, slips or {}
         self.depth = len(acts)
         for i, (d, m) in enumerate(itertools.pairwise(widths), 1):
-            scale = 1 / np.sqrt(d)
+            scale = 0.7 / np.sqrt(d)
             shape = (m, d) if layout == "columns" else (d, m)
             setattr(self, f"W{i}", rng.standard_normal(shape) * scale)
             setattr(self, f"b{i}", rng.standard_normal((m, 1) if layout == "columns" else m))
@@ -177,7 +178,7 @@ UNKNOWN: dict[str, Callable[[Any, Any], Any]] = {
     "clipped": lambda dz, z: np.clip(dz, -0.3, 0.3),
     "rounded": lambda dz, z: np.round(dz, 2),
     "rolled": lambda dz, z: np.roll(dz, 1, axis=0),
-    "one sample lost": lambda dz, z: dz * (np.arange(dz.shape[0]).reshape(-1, *[1] * (dz.ndim - 1)) > 0),
+    "one slice lost": lambda dz, z: dz * (np.arange(dz.shape[-2])[:, None] > 0),
     "softsign slope": lambda dz, z: dz / (1 + np.abs(z)) ** 2,
 }
 
@@ -219,7 +220,7 @@ class Loss:
 
 @dataclass
 class Drawn:
-    """One drawn network, and the names of the mistakes in it."""
+    """One drawn network, and the names of the mistakes in it: of those that make a difference."""
 
     subject: Any
     x: Any
@@ -302,9 +303,36 @@ def draw(seed: int, mistakes: int = 1, layout: str | None = None, unknown: bool 
         drawn.target = (
             rng_data.standard_normal(y.shape) if kind == "mse" else rng_data.random(y.shape).round()
         )
-    drawn.names = ["transpose" if name == "transpose-dx" else name for name, _ in slips] + of_loss
+    whole = _gradients(drawn)
+    for key in slips:
+        rest = {k: v for k, v in slips.items() if k != key}
+        if _differ(whole, _gradients(drawn, rest)):
+            drawn.names.append("transpose" if key[0] == "transpose-dx" else key[0])
+    for name in of_loss:
+        if _differ(whole, _gradients(drawn, slips, [n for n in of_loss if n != name])):
+            drawn.names.append(name)
     drawn.story = f"{layout} {widths} {acts} {kind} mean={mean}: {slips} {of_loss}"
     return drawn
+
+
+def _gradients(drawn: Drawn, slips: Any = None, of_loss: Any = None) -> list[Any]:
+    """All gradients, with other mistakes if they are given."""
+    twin, loss_fn = copy.deepcopy((drawn.subject, drawn.loss_fn))
+    twin.slips = twin.slips if slips is None else slips
+    y = twin.forward(drawn.x)
+    dy = np.random.default_rng(3).standard_normal(y.shape)
+    if loss_fn is not None:
+        loss_fn.slips = loss_fn.slips if of_loss is None else of_loss
+        loss_fn(y, drawn.target)
+        dy = loss_fn.backward(0.7)
+    dx = twin.backward(dy)
+    return [dx, *(getattr(twin, f"d{kind}{i}") for i in range(1, twin.depth + 1) for kind in "Wb")]
+
+
+def _differ(a: list[Any], b: list[Any]) -> bool:
+    return any(
+        x.shape != y.shape or not np.allclose(x, y, rtol=1e-9, atol=0) for x, y in zip(a, b, strict=True)
+    )
 
 
 WEIGHT = (

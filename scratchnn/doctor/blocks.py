@@ -20,6 +20,7 @@ from .tape import NOTHING, Node, Tape
 __all__ = ["KNOWN", "Block", "axis_words", "find_blocks"]
 
 MOST_STEPS_BACK = 24
+IDENTITIES = ("maximum", "fmax", "where", "multiply")
 NAMES = {"divide": "division", "multiply": "product", "absolute": "absolute value", "power": "power"}
 
 
@@ -103,21 +104,29 @@ def axis_words(axes: int | tuple[int, ...] | None) -> str:
 
 def find_blocks(tape: Tape, output: Node) -> list[Block]:
     """Every activation and elementwise function on the way to `output`, the well-known ones first."""
-    blocks: list[Block] = []
+    known: list[Block] = []
+    others: list[Block] = []
     for y in tape.nodes[: output.index + 1]:
         if y.op == "leaf" or y.value.ndim == 0:
             continue
         for x in _ancestors(y):
-            if x.value.shape != y.value.shape or np.array_equal(x.value, y.value):
+            if x.value.shape != y.value.shape:
+                continue
+            if np.array_equal(x.value, y.value):
+                if y.op in IDENTITIES and x in y.parents:  # a relu whose x is positive everywhere
+                    known.append(Block("relu", x, y, frozenset({y.index}), 0))
                 continue
             inside = _between(x, y)
             block = _recognise(x, y, inside)
-            if block is None and _elementwise(x, inside, tape):
-                whole = x.op not in ELEMENTWISE or not x.parents
-                block = Block(y.op, x, y, inside, 1 if len(inside) == 1 else 2 if whole else 3)
             if block is not None:
-                blocks.append(block)
-    return sorted(blocks, key=lambda block: block.rank)
+                known.append(block)
+            elif _elementwise(x, inside, tape):
+                whole = x.op not in ELEMENTWISE or not x.parents
+                others.append(Block(y.op, x, y, inside, 1 if len(inside) == 1 else 2 if whole else 3))
+    # Nobody writes a rule for a part of a sigmoid.
+    parts = {(x, y) for block in known for y in block.inside for x in block.inside | {block.x.index}}
+    others = [block for block in others if (block.x.index, block.y.index) not in parts]
+    return sorted([*known, *others], key=lambda block: block.rank)
 
 
 def _recognise(x: Node, y: Node, inside: frozenset[int]) -> Block | None:

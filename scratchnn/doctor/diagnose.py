@@ -14,12 +14,13 @@ from ..gradcheck.subject import ModuleSubject, ShapeError, Subject
 from . import patterns
 from .case import Case
 from .diagnosis import Diagnosis, Finding
+from .explanation import Explanation, best
 from .factors import Meanings
 from .layout import sizes_of
 from .protect import protected_gradients
 from .record import record
 from .residue import RIGHT, tensors
-from .search import Explanation, best, explain
+from .search import explain
 
 __all__ = ["diagnose"]
 

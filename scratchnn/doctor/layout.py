@@ -6,13 +6,16 @@ depends on, and no other; under a scalar loss, one whose share of the loss does 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..checks import Array
+from ..gradcheck.adopt import Adopted
 from ..gradcheck.judge import Measured
 from ..gradcheck.pair import PairSubject
 from ..gradcheck.subject import ModuleSubject, Subject
@@ -69,7 +72,16 @@ def sizes_of(subject: Subject, measured: Measured, case: Case | None) -> Sizes:
         shapes.insert(0, np.shape(gradient))
     batch = 1
     data, axes = _samples(subject, measured.y)
-    if data is not None:
+    if (
+        data is not None
+        and 0 not in axes
+        and len(subject.values) == 1
+        and data.value.shape == measured.y.shape
+    ):
+        # Samples in columns, or one normalised over the batch: nothing tells the two apart.
+        for axis, length in enumerate(data.value.shape):
+            note(length, f"{_lines(data.value.ndim, axis)} of {data.name}")
+    elif data is not None:
         plain = isinstance(subject, ModuleSubject) and axes == (0,)
         for axis in axes:
             where = "" if plain else f" ({_lines(data.value.ndim, axis)} of {data.name})"
@@ -146,6 +158,27 @@ def _arguments(subject: Subject) -> Iterator[Argument]:
     count = len(subject.inputs) if isinstance(subject, ModuleSubject) else len(subject.values)
     for k in range(count):
         yield _of_values(subject, k)
+    if isinstance(subject, ModuleSubject) and isinstance(subject.pristine, Adopted):
+        yield from _other_arguments(subject, subject.pristine)
+
+
+def _other_arguments(subject: ModuleSubject, program: Adopted) -> Iterator[Argument]:
+    """What a program is called with besides the inputs: labels, and data that it gives no gradient of."""
+    known = {value.argument for value in program.inputs}
+    twin = copy.copy(subject)
+    twin.pristine, twin.fresh = copy.deepcopy(program), True
+    arguments = twin.pristine.world.arguments
+
+    def evaluate(i: int, value: Array) -> Array:
+        held, arguments[i] = arguments[i], value
+        try:
+            return twin.output(twin.values)
+        finally:
+            arguments[i] = held
+
+    for i, (name, value) in enumerate(zip(program.world.argument_names, arguments, strict=False)):
+        if i not in known and isinstance(value, np.ndarray) and value.ndim:
+            yield Argument(name, value, partial(evaluate, i), False)
 
 
 def _of_values(subject: Subject, k: int) -> Argument:

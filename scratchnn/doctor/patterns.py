@@ -26,6 +26,8 @@ def _line(right: Array, wrong: Any) -> str:
     wrong = np.asarray(wrong)
     if wrong.shape != right.shape:
         return f"shape {wrong.shape} instead of {right.shape}"
+    if not np.isfinite(right).all():
+        return f"the derivative itself is not finite in {int((~np.isfinite(right)).sum())} entries"
     scale = float(np.abs(right).max(initial=0.0))
     off = np.abs(wrong - right) > 1e-9 * scale
     if not off.any():

@@ -13,8 +13,9 @@ import numpy as np
 from .. import layers
 from ..checks import Array
 from ..functional import formulas as F
+from ..gradcheck.adopt import Adopted
 from ..gradcheck.pair import LossSubject, PairSubject
-from ..gradcheck.subject import ModuleSubject, Subject, held_random
+from ..gradcheck.subject import ModuleSubject, Subject, held_random, short_repr
 from ..losses import Loss
 from .tape import LOSS, Node, Tape
 from .traced import Traced, traced_leaf
@@ -75,7 +76,7 @@ def _run_module(subject: ModuleSubject, leaves: list[Traced]) -> Any:
         parameter.data = array
     tape = leaves[0].node.tape if leaves[0].node is not None else Tape()
     for path, module in model.named_modules():
-        kind = type(getattr(module, "inner", module)).__name__
+        kind = short_repr(module) if isinstance(module, Adopted) else type(module).__name__
         label = f"{path} ({kind})" if path else kind
         module.forward = partial(_in_scope, tape, label, module.forward)
     y = model(*inputs) if len(inputs) == 1 else model.forward(*inputs)

@@ -9,83 +9,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..checks import Array
 from .case import Case, Slip
-from .catalogue import CATALOGUE, slips
-from .diagnosis import Finding
-from .factors import Atom, Meaning, Meanings, evidence_of, names_of
+from .catalogue import slips
+from .explanation import Explanation, State, Writer, best
+from .factors import Meanings
 from .residue import RIGHT, Residue, Tensor, common_factor
 from .tape import NOTHING, Change
 
-__all__ = ["Explanation", "best", "explain"]
+__all__ = ["explain"]
 
 MOST_SLIPS = 3  # in one explanation
 STATES = 6  # kept from one round to the next
 PAIRS = 1500  # tried where no slip alone explains a tensor
-MOST_ALTERNATIVES = 6
-MOST_READINGS = 16  # of factors that mean several things
-
-
-@dataclass(frozen=True)
-class State:
-    """Slips made together, and what is left of each tensor; None where it is not explained.
-
-    Attributes:
-        mark: the same for states of the same gradients.
-    """
-
-    made: tuple[Slip, ...]
-    change: Change
-    left: tuple[Residue | None, ...]
-    mark: tuple[str, ...]
-
-    @property
-    def explained(self) -> int:
-        return sum(residue is not None for residue in self.left)
-
-    @property
-    def rank(self) -> int:
-        return sum(slip.rank for slip in self.made)
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Findings that together give the gradients at hand, but for the tensors in `missing`.
-
-    cost: small is better: (tensors unexplained, mistakes, how unlikely they are).
-    """
-
-    findings: tuple[Finding, ...]
-    missing: tuple[str, ...]
-    cost: tuple[int, int, int]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(sorted({finding.name for finding in self.findings}))
-
-    def with_one_more(self) -> tuple[int, int, int]:
-        """The cost with one mistake besides, which is a likely one."""
-        missing, count, rank = self.cost
-        return missing, count + 1, rank - 1
 
 
 def explain(case: Case | None, tensors: Sequence[Tensor], meanings: Meanings) -> list[Explanation]:
     """The best explanations, of as many mistakes each, the likeliest first; partial where none is whole."""
     return best(Search(case, tensors, meanings).run())
-
-
-def best(found: Sequence[Explanation]) -> list[Explanation]:
-    """Those of the fewest mistakes, one for each set of names, the likeliest first."""
-    least = min((e.cost[:2] for e in found), default=None)
-    unique: dict[tuple[str, ...], Explanation] = {}
-    for explanation in sorted(found, key=lambda e: e.cost):
-        if explanation.cost[:2] == least:
-            unique.setdefault(explanation.names, explanation)
-    return list(unique.values())[:MOST_ALTERNATIVES]
 
 
 class Search:
@@ -97,14 +41,15 @@ class Search:
         self.found: list[Explanation] = []
 
     def run(self) -> list[Explanation]:
-        left = self._left([t.truth for t in self.tensors], strict=False)
-        self.right = _mark([t.truth for t in self.tensors])
-        start = State((), NOTHING, left, self.right)
+        truth = [t.truth for t in self.tensors]
+        self.right = _mark(truth)
+        start = State((), NOTHING, self._left(truth, strict=False), self.right)
+        self.writer = Writer(self.tensors, self.meanings, start, self.wrong)
         self._keep(start)
         if self.case is None:
             return self.found
         self.slips = list(slips(self.case))
-        kept, number = [start], 0
+        kept, number = [start, *self._scaled(start)], 0
         while kept and number < MOST_SLIPS and not self._settled(number):
             grown = [(old, state) for old in kept for state in self._with_one_more(old)]
             gained = [state for old, state in grown if self._gains(old, state)]
@@ -114,8 +59,23 @@ class Search:
             kept = _best(gained)
             number += 1
             if number == 1 and not kept and not self._settled(number):
-                self._pairs([state for _, state in grown])
+                self._pairs([state for old, state in grown if old is start])
         return self.found
+
+    def _scaled(self, start: State) -> Iterator[State]:
+        """A factor above everything: rules that are not linear in dy see it."""
+        factors = dict.fromkeys(
+            r.factor for r in start.left if r is not None and r.kind == "same" and r.strong
+        )
+        for factor in factors:
+            if self.case is not None and factor not in (0.0, 1.0) and self.meanings.known(factor):
+                change = Change(cotangent=factor * self.case.cotangent)
+                gradients = self.case.gradients(change)
+                yield State((), change, self._left(gradients, strict=True), _mark(gradients), factor)
+
+    def _keep(self, state: State) -> None:
+        if not self._spoils(state):
+            self.found += self.writer.explanations(state)
 
     def _settled(self, made: int) -> bool:
         """One more slip than `made` would give nothing better than what is found."""
@@ -150,7 +110,7 @@ class Search:
                 return None  # a plain factor, which has a name of its own
             if self._common(left) in slip.factors:
                 left = (RIGHT,) * len(left)
-        return State((*old.made, slip), change, left, _mark(gradients))
+        return State((*old.made, slip), change, left, _mark(gradients), old.scale)
 
     def _gains(self, old: State, new: State) -> bool:
         """More of what is wrong is explained, and nothing less than before."""
@@ -192,91 +152,16 @@ class Search:
         for state in sorted(states, key=lambda s: s.rank):
             if not self._spoils(state) and all(self._moves(state, i) for i in self.wrong):
                 unique.setdefault(state.mark, state)
-        pairs = itertools.combinations(unique.values(), 2)
-        for first, second in itertools.islice(pairs, PAIRS):
+        pairs = sorted(
+            itertools.combinations(unique.values(), 2), key=lambda pair: pair[0].rank + pair[1].rank
+        )
+        for first, second in pairs[:PAIRS]:
             both = self._state(first, second.made[0], whole=True)
             if both is not None:
                 self._keep(both)
 
     def _moves(self, state: State, i: int) -> bool:
         return self.tensors[i].free or state.mark[i] != self.right[i]
-
-    # ---- explanations -----------------------------------------------------------------------
-
-    def _keep(self, state: State) -> None:
-        """Whatever this state explains of what is wrong."""
-        if self._spoils(state) or (state.made and not self._pinned(state)):
-            return
-        missing = tuple(self.tensors[i].name for i in self.wrong if state.left[i] is None)
-        groups = self._groups(state.left)
-        if not state.made and not groups:
-            return
-        seen = [i for i, r in enumerate(state.left) if r is not None]
-        by_slips = [self._finding(slip, state, seen) for slip in state.made]
-        choices = itertools.product(*(self.meanings.read(residue) for residue, _ in groups))
-        for chosen in itertools.islice(choices, MOST_READINGS):
-            read = [(meaning, residue, i) for meaning, (residue, i) in zip(chosen, groups, strict=True)]
-            findings = [*by_slips, *self._read(read, bool(by_slips))]
-            # A number without a meaning, next to something else, is worth two.
-            odd = len(findings) > 1 and any(f.name == "constant-factor" for f in findings)
-            rank = state.rank + sum(meaning.rank for meaning in chosen)
-            cost = (len(missing), len(findings) + odd, rank)
-            self.found.append(Explanation(tuple(findings), missing, cost))
-
-    def _pinned(self, state: State) -> bool:
-        """Some wrong tensor has the very numbers of the slips, and not just a multiple."""
-        left = [state.left[i] for i in self.wrong]
-        return any(r is not None and self.meanings.known(r.factor) for r in left)
-
-    def _read(self, read: list[tuple[Meaning, Residue, list[int]]], besides: bool) -> Iterator[Finding]:
-        """A finding for each atom, in all tensors where it is one."""
-        places: dict[Atom, list[int]] = {}
-        alone: dict[Atom, bool] = {}
-        evidence: dict[Atom, list[str]] = {}
-        everything = list(range(len(self.tensors)))
-        for meaning, residue, members in read:
-            names = names_of([self.tensors[i].name for i in members], members == everything)
-            for atom in meaning.atoms:
-                places[atom] = sorted({*places.get(atom, []), *members})
-                alone[atom] = alone.get(atom, True) and len(meaning.atoms) == 1
-                evidence.setdefault(atom, []).append(evidence_of(residue, names))
-        prefix = "with the other mistake made as well, " if besides else ""
-        for atom, members in places.items():
-            tensors = [self.tensors[i] for i in members]
-            names = names_of([t.name for t in tensors], members == everything)
-            name, sentence = self.meanings.words(atom, tensors, names, alone[atom])
-            yield Finding(name, sentence, prefix + "; ".join(evidence[atom]))
-
-    def _groups(self, left: Sequence[Residue | None]) -> list[tuple[Residue, list[int]]]:
-        """Tensors with the same thing left, which is one mistake."""
-        groups: list[tuple[Residue, list[int]]] = []
-        for i, residue in enumerate(left):
-            if (
-                residue is None
-                or residue.right
-                or not (self.tensors[i].truth.any() or self.tensors[i].found.any())
-            ):
-                continue
-            for known, members in groups:
-                if known.kind == residue.kind and abs(known.factor - residue.factor) <= 1e-9 * abs(
-                    known.factor
-                ):
-                    members.append(i)
-                    break
-            else:
-                groups.append((residue, [i]))
-        return groups
-
-    def _finding(self, slip: Slip, state: State, seen: list[int]) -> Finding:
-        meaning = CATALOGUE[slip.key]
-        names = [self.tensors[i].name for i in seen if not self.tensors[i].free]
-        wrong = [self.tensors[i].name for i in seen if i in self.wrong]
-        alone = len(state.made) == 1 and all(r is None or r.right for r in state.left)
-        evidence = (
-            f"a backward pass with {'just this mistake' if alone else 'these mistakes'} gives the gradients "
-            f"at hand, in every entry of {', '.join(names)}; wrong among them: {', '.join(wrong)}"
-        )
-        return Finding(slip.key, f"{meaning[0].upper()}{meaning[1:]}: {slip.text}.", evidence)
 
 
 def _best(states: list[State]) -> list[State]:

@@ -66,6 +66,7 @@ class Change:
     Attributes:
         edges: {(node, place of an argument): rule for that argument's gradient}.
         jumps: {node y: (node x, rule)}: dx straight from dy, past all that lies between.
+        amends: {node: what is done to its dy before its own rule}.
         dropped: (parent, consumer) pairs whose contribution is forgotten.
         environment: {node: value that rules see instead of the recorded one}.
         constants: {(node, place of an argument): constant that its rule sees instead}.
@@ -74,6 +75,7 @@ class Change:
 
     edges: Mapping[tuple[int, int], Rule] = field(default_factory=dict)
     jumps: Mapping[int, tuple[Node, Rule]] = field(default_factory=dict)
+    amends: Mapping[int, Rule] = field(default_factory=dict)
     dropped: frozenset[tuple[int, int]] = frozenset()
     environment: Mapping[int, Array] = field(default_factory=dict)
     constants: Mapping[tuple[int, int], Array] = field(default_factory=dict)
@@ -84,6 +86,7 @@ class Change:
         clash = (
             self.edges.keys() & other.edges.keys()
             or self.jumps.keys() & other.jumps.keys()
+            or self.amends.keys() & other.amends.keys()
             or self.environment.keys() & other.environment.keys()
             or (self.cotangent is not None and other.cotangent is not None)
         )
@@ -92,6 +95,7 @@ class Change:
         return Change(
             {**self.edges, **other.edges},
             {**self.jumps, **other.jumps},
+            {**self.amends, **other.amends},
             self.dropped | other.dropped,
             {**self.environment, **other.environment},
             {**self.constants, **other.constants},
@@ -159,6 +163,8 @@ class Tape:
             dy = gradients.get(node.index)
             if dy is None or node.op == "leaf":
                 continue
+            if node.index in change.amends:
+                dy = np.asarray(change.amends[node.index](dy))
             if node.index in change.jumps:
                 x, rule = change.jumps[node.index]
                 parts = [(x, np.asarray(rule(dy)))]

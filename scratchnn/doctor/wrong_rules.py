@@ -159,14 +159,12 @@ def _wrong_rules(case: Case, blocks: list[Block]) -> Iterator[Slip]:
             text = f"for {{}}, the derivative of {other} was used"
             yield from in_places("derivative-of-another", places(blocks, of_another(other)), text.format, 1)
     for b in blocks:
-        fused = b.kind in (*FUSED, "sigmoid") and _only_for_the_loss(case, b)
-        key = "softmax-twice" if fused else "derivative-twice"
-        text = (
-            "p - t is already dL/dx of {0}; it was handed to its backward as if it were dL/dp"
-            if fused
-            else "at {}, dy was multiplied by the derivative two times"
-        )
-        yield from in_places(key, places([b], twice), text.format)
+        if b.kind in (*FUSED, "sigmoid") and _only_for_the_loss(case, b):
+            text = f"p - t is already dL/dx of {b.label}; it was handed to its backward as if it were dL/dp"
+            yield Slip("softmax-twice", text, Change(amends={b.y.index: b.vjp}), _rank(b))
+        else:
+            text = f"at {b.label}, dy was multiplied by the derivative two times"
+            yield Slip("derivative-twice", text, jump(b, twice(b)), _rank(b))
     if len(blocks) > 1:
         text = "at {}, dy was multiplied by the derivative two times"
         yield from in_places("derivative-twice", places(blocks, twice), text.format, 1)
