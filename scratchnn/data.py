@@ -13,17 +13,40 @@ import math
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from .checks import Array, any_array, as_flag, as_list, as_number, positive_int, shown
+from .checks import (
+    Array,
+    Check,
+    CheckedAttributes,
+    any_array,
+    as_flag,
+    as_list,
+    as_number,
+    positive_int,
+    shown,
+)
 from .random import Generator, default_generator, permutation_from_words, permutation_words, randperm, resolve
 
 __all__ = ["DataLoader", "Subset", "TensorDataset", "is_made_of_arrays", "random_split"]
 
 
-class TensorDataset:
+def _tensors(owner: str, name: str, value: Any) -> tuple[Array, ...]:
+    """Arrays of equal length, at least one."""
+    tensors = tuple(
+        _column(position, tensor) for position, tensor in enumerate(as_list(owner, name, value, "arrays"))
+    )
+    if not tensors:
+        raise ValueError("TensorDataset got no arrays; it needs at least one")
+    lengths = [len(tensor) for tensor in tensors]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"TensorDataset got arrays of {lengths} rows; all must have the same number")
+    return tensors
+
+
+class TensorDataset(CheckedAttributes):
     """Arrays of N rows each; `dataset[i]` is the tuple of their rows i.
 
     Args:
@@ -33,13 +56,10 @@ class TensorDataset:
         TypeError: no numbers. ValueError: no array, one without rows' axis, or unequal lengths.
     """
 
+    _checks: ClassVar[Mapping[str, Check]] = {"tensors": _tensors}
+
     def __init__(self, *tensors: Any) -> None:
-        self.tensors = tuple(_column(position, tensor) for position, tensor in enumerate(tensors))
-        if not tensors:
-            raise ValueError("TensorDataset got no arrays; it needs at least one")
-        lengths = [len(tensor) for tensor in self.tensors]
-        if len(set(lengths)) > 1:
-            raise ValueError(f"TensorDataset got arrays of {lengths} rows; all must have the same number")
+        self.tensors: tuple[Array, ...] = tensors
 
     def __len__(self) -> int:
         return len(self.tensors[0])
@@ -49,27 +69,41 @@ class TensorDataset:
         return tuple(tensor[index] for tensor in self.tensors)
 
 
-class Subset:
+def _indices(owner: str, name: str, value: Any) -> Array:
+    indices = any_array(owner, name, value, "iu")
+    if indices.size == 0:
+        indices = indices.astype(np.int64)
+    if indices.ndim != 1:
+        raise TypeError(f"{owner} got {name} of shape {indices.shape}; it needs a list of ints")
+    return indices
+
+
+class Subset(CheckedAttributes):
     """The rows `indices` of a dataset, in that order.
 
     Args:
         dataset: any dataset. indices: (n,) ints.
     """
 
+    _checks: ClassVar[Mapping[str, Check]] = {
+        "dataset": lambda owner, name, value: _check_dataset(owner, value),
+        "indices": _indices,
+    }
+
     def __init__(self, dataset: Any, indices: Any) -> None:
-        self.dataset = _check_dataset("Subset", dataset)
-        self.indices = any_array("Subset", "indices", indices, "iu")
-        if self.indices.size == 0:
-            self.indices = self.indices.astype(np.int64)
-        if self.indices.ndim != 1:
-            raise TypeError(f"Subset got indices of shape {self.indices.shape}; it needs a list of ints")
+        self.dataset = dataset
+        self.indices: Array = indices
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, index: Any) -> Any:
         chosen = self.indices[_index("Subset", index, len(self))]
-        return self.dataset[int(chosen)] if chosen.ndim == 0 else rows_of(self.dataset, chosen)
+        try:
+            return self.dataset[int(chosen)] if chosen.ndim == 0 else rows_of(self.dataset, chosen)
+        except IndexError as error:
+            kind = type(self.dataset).__name__
+            raise IndexError(f"Subset asks for a row that its {kind} does not have: {error}") from error
 
 
 def is_made_of_arrays(dataset: Any) -> bool:
@@ -132,7 +166,21 @@ def _stacked(owner: str, rows: list[Any]) -> Any:
     return np.stack(arrays)
 
 
-class DataLoader:
+def _loaded(owner: str, name: str, value: Any) -> Any:
+    """A dataset for a DataLoader."""
+    if isinstance(value, (list, tuple, str, bytes)):
+        raise TypeError(
+            f"{owner} got a {type(value).__name__} as dataset; wrap arrays as TensorDataset(x, y)"
+        )
+    return _check_dataset(owner, value)
+
+
+def _generator(owner: str, name: str, value: Any) -> Generator | None:
+    resolve(owner, value)
+    return value
+
+
+class DataLoader(CheckedAttributes):
     """Batches of a dataset, one epoch for every `for batch in loader`.
 
     Args:
@@ -151,6 +199,14 @@ class DataLoader:
     generator of its own, a shuffling loader draws one order more when the rows run out, and discards it.
     """
 
+    _checks: ClassVar[Mapping[str, Check]] = {
+        "dataset": _loaded,
+        "batch_size": positive_int,
+        "shuffle": as_flag,
+        "drop_last": as_flag,
+        "generator": _generator,
+    }
+
     def __init__(
         self,
         dataset: Any,
@@ -160,15 +216,10 @@ class DataLoader:
         drop_last: bool = False,
         generator: Generator | None = None,
     ) -> None:
-        if isinstance(dataset, (list, tuple, str, bytes)):
-            raise TypeError(
-                f"DataLoader got a {type(dataset).__name__} as dataset; wrap arrays as TensorDataset(x, y)"
-            )
-        self.dataset = _check_dataset("DataLoader", dataset)
-        self.batch_size = positive_int("DataLoader", "batch_size", batch_size)
-        self.shuffle = as_flag("DataLoader", "shuffle", shuffle)
-        self.drop_last = as_flag("DataLoader", "drop_last", drop_last)
-        resolve("DataLoader", generator)
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
         self.generator = generator
         if self.shuffle and len(dataset) == 0:
             raise ValueError("DataLoader got shuffle=True and no rows; give it data, or shuffle=False")
@@ -219,7 +270,7 @@ class DataLoader:
         generator = self.generator
         if generator is None:
             generator = self._reseeded.manual_seed(int(default_generator.words64(1)[0]))
-        order = permute(permutation_words(rows, generator))
+        order = permute(permutation_words(rows, generator))[:rows]
         return order, lambda: permutation_words(rows, generator)
 
 

@@ -177,6 +177,8 @@ def _chain(model: Module, features: int, parameters: list[Parameter]) -> list[La
                 raise LoweringError(f"{module} that shares its weight or its bias, but not both")
             if module.weight.shape != (module.out_features, features):
                 raise LoweringError(f"{module} with a weight of shape {module.weight.shape}")
+            if module.bias is not None and module.bias.shape != (module.out_features,):
+                raise LoweringError(f"{module} with a bias of shape {module.bias.shape}")
             layers.append(Layer(Op.LINEAR, features, module.out_features, weight, bias))
             features = module.out_features
         elif type(module) in ELEMENTWISE:
@@ -234,6 +236,8 @@ def _loss_plan(loss_fn: Loss, outputs: int, dtype: np.dtype[Any], y: Array) -> L
         return LossPlan(PAIRWISE[kind], mean, weight, pos_weight)
     if not isinstance(loss_fn, (NLLLoss, CrossEntropyLoss)) or kind not in (NLLLoss, CrossEntropyLoss):
         raise LoweringError(f"{name}, a loss that the engine does not know")
+    if loss_fn.weight is not None and np.shape(loss_fn.weight) != ones.shape:
+        raise LoweringError(f"{name} with a weight of shape {np.shape(loss_fn.weight)} for {outputs} classes")
     weight = _each_output(name, "weight", loss_fn.weight, ones)
     ignored, smoothing = loss_fn.ignore_index, 0.0
     if type(ignored) is not int or not -(2**63) <= ignored < 2**63:
@@ -269,8 +273,8 @@ def _each_output(loss: str, name: str, value: Any, ones: Array) -> Array:
     """A weight as one number for each output."""
     if value is None:
         return ones
-    if not isinstance(value, list) and getattr(value, "dtype", ones.dtype) != ones.dtype:
-        raise LoweringError(f"{loss} with a {name} of {value.dtype}")
+    if isinstance(value, np.ma.MaskedArray) or getattr(value, "dtype", ones.dtype) != ones.dtype:
+        raise LoweringError(f"{loss} with a {name} of {type(value).__name__}, {value.dtype}")
     try:
         array = np.asarray(value, ones.dtype)
     except (TypeError, ValueError):
@@ -291,6 +295,13 @@ def read_groups(optimizer: Optimizer, parameters: list[Parameter]) -> tuple[Rule
     positions = {id(p): i for i, p in enumerate(parameters)}
     if not optimizer.param_groups:
         raise LoweringError(f"{kind.__name__} without parameter groups")
+    try:
+        optimizer.check_groups()
+    except (TypeError, ValueError) as error:
+        raise LoweringError(f"an optimizer whose groups no step can take: {error}") from error
+    moved = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    if len(set(moved)) < len(moved):
+        raise LoweringError(f"{kind.__name__} that moves a parameter twice")
     decoupled = {bool(g.get("decoupled_weight_decay", False)) for g in optimizer.param_groups}
     if len(decoupled) > 1:
         raise LoweringError(f"{kind.__name__} with decoupled_weight_decay in some groups only")

@@ -5,6 +5,7 @@ it needs: `Dropout got p=1.5; it must be at most 1`.
 """
 
 from .arrays import FLOAT_DTYPES, REAL_DTYPES, Array, any_array, as_array, as_dtype
+from .attributes import Check, CheckedAttributes
 from .numbers import as_flag, as_int, as_number, as_seed, as_shape, positive_int
 from .origin import note_output, output_of
 from .things import as_choice, as_function, as_kind, as_list, as_mapping, as_path, shown
@@ -13,6 +14,8 @@ __all__ = [
     "FLOAT_DTYPES",
     "REAL_DTYPES",
     "Array",
+    "Check",
+    "CheckedAttributes",
     "any_array",
     "as_array",
     "as_choice",

@@ -73,8 +73,8 @@ def _elementwise(pair: Any, probabilities: bool) -> Any:
             weight, pos_weight = splat(M, V[r]), splat(M, V[rows + r])
             for v in range(vectors):
                 at = (r * VECTORS + v) * W
-                prediction = load(M, p + at)
-                term, slope = pair(prediction, load(M, t + at), weight, pos_weight, divisor)
+                prediction, target = load(M, p + at), load(M, t + at)
+                term, slope = pair(prediction, target, weight, pos_weight, divisor)
                 if weighted:
                     row_weight = load(M, t + (rows * VECTORS + v) * W)
                     term, slope = term * row_weight, slope * row_weight
@@ -82,6 +82,7 @@ def _elementwise(pair: Any, probabilities: bool) -> Any:
                 total = total + where(inside, term, 0.0)
                 if probabilities:
                     wrong = where(prediction < 0, 1.0, where(prediction > 1, 1.0, wrong))
+                    wrong = where(target >= 0, where(target <= 1, wrong, 1.0), 1.0)
                 store(M, d + at, where(inside, slope, 0.0))
         return total, wrong
 
@@ -200,7 +201,7 @@ def loss_and_gradient(kind, M, p, t, d, rows, live, vectors, V, weighted, diviso
     Args:
         V: weight and pos_weight of each output. weighted: the target's panel ends in the rows' weights.
         divisor: what the mean divides by, 1 for a sum.
-        wrong: 1 in a lane that met a prediction outside [0, 1] where BCE needs a probability.
+        wrong: 1 in a lane that met a prediction or a target outside [0, 1] where BCE needs probabilities.
     Returns:
         total, wrong: lanes.
     """

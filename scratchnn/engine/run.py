@@ -103,8 +103,8 @@ class Diverged(Exception):
 
 
 class Refused(Exception):
-    """A step that cannot be made: BCE met a prediction outside [0, 1], or a class index is none of the
-    classes. Parameters and state are those that the step begins with.
+    """A step that cannot be made: BCE met a number outside [0, 1], or a class index is none of the classes.
+    Parameters and state are those that the step begins with.
 
     Attributes:
         step: as Diverged's.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checks import Array, as_array, as_dtype, as_int, as_number, as_shape, note_output
+from ..checks import Array, Check, as_array, as_dtype, as_int, as_number, as_shape, note_output
 from ..functional import formulas as F
 from ..random import bernoulli
 from .module import Module
@@ -55,8 +57,10 @@ class ReLU(Module):
 class LeakyReLU(Module):
     """y = x where x > 0, else negative_slope * x. Any shape. Source: torch.nn.LeakyReLU."""
 
+    _checks: ClassVar[Mapping[str, Check]] = {"negative_slope": as_number}
+
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = as_number("LeakyReLU", "negative_slope", negative_slope)
+        self.negative_slope = negative_slope
 
     def forward(self, x: Any) -> Array:
         """Any shape -> the same."""
@@ -104,8 +108,10 @@ class Tanh(Module):
 class _AlongAxis(Module):
     """What softmax and log-softmax share: an axis, checked against each input."""
 
+    _checks: ClassVar[Mapping[str, Check]] = {"dim": as_int}
+
     def __init__(self, dim: int) -> None:
-        self.dim = as_int(type(self).__name__, "dim", dim)
+        self.dim = dim
 
     def _input(self, x: Any) -> Array:
         x = as_array(self._label(), "x", x)
@@ -156,9 +162,10 @@ class LogSoftmax(_AlongAxis):
 class Threshold(Module):
     """y = x where x > threshold, else value. Any shape. Source: torch.nn.Threshold."""
 
+    _checks: ClassVar[Mapping[str, Check]] = {"threshold": as_number, "value": as_number}
+
     def __init__(self, threshold: float, value: float) -> None:
-        self.threshold = as_number("Threshold", "threshold", threshold)
-        self.value = as_number("Threshold", "value", value)
+        self.threshold, self.value = threshold, value
 
     def forward(self, x: Any) -> Array:
         """Any shape -> the same."""
@@ -184,8 +191,10 @@ class Dropout(Module):
     Source: torch.nn.Dropout.
     """
 
+    _checks: ClassVar[Mapping[str, Check]] = {"p": partial(as_number, least=0, most=1)}
+
     def __init__(self, p: float = 0.5) -> None:
-        self.p = as_number("Dropout", "p", p, least=0, most=1)
+        self.p = p
 
     def forward(self, x: Any) -> Array:
         """Any shape -> the same."""

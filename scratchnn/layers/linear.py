@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import init
-from ..checks import Array, as_array, as_dtype, as_flag, positive_int
+from ..checks import Array, Check, as_array, as_dtype, as_flag, positive_int
 from ..functional import formulas as F
 from .module import Module, Parameter
 
 __all__ = ["Linear"]
+
+
+def _parameter(owner: str, name: str, value: Any) -> Parameter:
+    if not isinstance(value, Parameter):
+        raise TypeError(f"{owner} got {name} of type {type(value).__name__}; it needs a Parameter")
+    return value
 
 
 class Linear(Module):
@@ -23,15 +30,20 @@ class Linear(Module):
     Shapes: x (..., D) -> y (..., M); weight (M, D), bias (M,).
     Drawn at construction from the default generator, weight first, uniform in +-1/sqrt(D).
     Raises:
-        TypeError, ValueError: an x of another dtype, or whose last axis is not D.
+        TypeError, ValueError: an x of another dtype, or whose last axis is not D; parameters that were
+            replaced by others of another shape.
     Source: torch.nn.Linear.
     """
 
     bias: Parameter | None
+    _checks: ClassVar[Mapping[str, Check]] = {
+        "in_features": positive_int,
+        "out_features": positive_int,
+        "weight": _parameter,
+    }
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float32):
-        self.in_features = positive_int("Linear", "in_features", in_features)
-        self.out_features = positive_int("Linear", "out_features", out_features)
+        self.in_features, self.out_features = in_features, out_features
         kind = as_dtype("Linear", dtype)
         with_bias = as_flag("Linear", "bias", bias)
         self.weight = Parameter(np.empty((out_features, in_features), kind))
@@ -45,7 +57,16 @@ class Linear(Module):
             raise ValueError(
                 f"{self._label()} got x of shape {x.shape}; the last axis must be {self.in_features}"
             )
-        y = F.linear(x, self.weight.data, None if self.bias is None else self.bias.data)
+        weight, bias = self.weight.data, None if self.bias is None else self.bias.data
+        if weight.shape != (self.out_features, self.in_features) or (
+            bias is not None and bias.shape != (self.out_features,)
+        ):
+            raise ValueError(
+                f"{self._label()} has a weight of shape {weight.shape} and a bias of shape "
+                f"{None if bias is None else bias.shape}; they must be ({self.out_features}, "
+                f"{self.in_features}) and ({self.out_features},)"
+            )
+        y = F.linear(x, weight, bias)
         return self._remember(y, x)
 
     def backward(self, dy: Any) -> Array:

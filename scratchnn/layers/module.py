@@ -4,32 +4,39 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, NoReturn, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, NoReturn, Self, TypeAlias
 
 import numpy as np
 
-from ..checks import Array, any_array, as_array, as_dtype, as_flag, shown
+from ..checks import Array, Check, CheckedAttributes, any_array, as_array, as_dtype, as_flag, shown
 
 __all__ = ["IncompatibleKeys", "Module", "Parameter"]
 
 ForwardHook: TypeAlias = "Callable[[Module, tuple[Array, ...], Array], Array | None]"
 
 
-class Parameter:
+def _own(owner: str, name: str, value: Any) -> Array:
+    """The values of a parameter: an array that can be written to."""
+    array = as_array(owner, name, value)
+    return array if array.flags.writeable else array.copy()
+
+
+class Parameter(CheckedAttributes):
     """An array that an optimizer moves, and the gradient that tells it where.
 
     Args:
         data: array (float32, float64) or list of numbers (float32); kept as it is, not copied, unless it is
             read-only.
     Attributes:
-        data: the values.
+        data: the values; another array may take their place.
         grad: dL/d(data), same shape, or None before the first backward and after `zero_grad`.
     Source: torch.nn.Parameter.
     """
 
+    _checks: ClassVar[Mapping[str, Check]] = {"data": _own}
+
     def __init__(self, data: Any) -> None:
-        array = as_array("Parameter", "data", data)
-        self.data = array if array.flags.writeable else array.copy()
+        self.data: Array = data
         self.grad: Array | None = None
 
     @property
@@ -106,7 +113,7 @@ class IncompatibleKeys(NamedTuple):
         return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
 
-class Module:
+class Module(CheckedAttributes):
     """Base of all layers and networks.
 
     A network of your own is a subclass that writes `forward(x)` and `backward(dy)`; layers and

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checks import Array, any_array, as_array, as_choice, as_dtype, output_of
+from ..checks import Array, Check, CheckedAttributes, any_array, as_array, as_choice, as_dtype, output_of
 
 __all__ = ["Loss", "in_words", "like"]
 
@@ -23,7 +24,7 @@ class _LastCall(threading.local):
     shape: tuple[int, ...] = ()
 
 
-class Loss:
+class Loss(CheckedAttributes):
     """Base of all losses.
 
     A subclass names its pair of formulas, `_op` and `_op_vjp`, and writes `_door(prediction,
@@ -39,9 +40,10 @@ class Loss:
     _op: ClassVar[Callable[..., Any]]
     _op_vjp: ClassVar[Callable[..., Array]]
     _warned = False
+    _checks: ClassVar[Mapping[str, Check]] = {"reduction": partial(as_choice, choices=REDUCTIONS)}
 
     def __init__(self, reduction: str = "mean") -> None:
-        self.reduction = as_choice(type(self).__name__, "reduction", reduction, REDUCTIONS)
+        self.reduction = reduction
 
     @property
     def _last(self) -> _LastCall:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checks import Array, as_array, as_int, as_number
+from ..checks import Array, Check, as_array, as_int, as_number
 from ..functional import formulas as F
 from ..functional.class_losses import class_axis
 from .base import Loss, in_words, like
@@ -20,10 +22,12 @@ LARGEST_EXCESS = 1e-2
 class _ClassLoss(Loss):
     """What the losses over classes share: the checks of class weights and class indices."""
 
+    _checks: ClassVar[Mapping[str, Check]] = {**Loss._checks, "ignore_index": as_int}
+
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(reduction)
         name = type(self).__name__
-        self.ignore_index = as_int(name, "ignore_index", ignore_index)
+        self.ignore_index = ignore_index
         self.weight = self._given("weight", weight)
         if weight is not None and np.ndim(weight) != 1:
             raise ValueError(
@@ -153,6 +157,10 @@ class CrossEntropyLoss(_ClassLoss):
 
     _op = staticmethod(F.cross_entropy)
     _op_vjp = staticmethod(F.cross_entropy_vjp)
+    _checks: ClassVar[Mapping[str, Check]] = {
+        **_ClassLoss._checks,
+        "label_smoothing": partial(as_number, least=0, most=1),
+    }
 
     def __init__(
         self,
@@ -162,8 +170,7 @@ class CrossEntropyLoss(_ClassLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
-        name = type(self).__name__
-        self.label_smoothing = as_number(name, "label_smoothing", label_smoothing, least=0, most=1)
+        self.label_smoothing = label_smoothing
 
     def _advice(self, layer: str | None, prediction: Array, target: Array) -> str | None:
         classes = prediction.shape[class_axis(prediction)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checks import Array, as_number
+from ..checks import Array, Check, as_number
 from ..functional import formulas as F
 from .base import Loss
 
@@ -58,9 +60,14 @@ class HuberLoss(Loss):
     _op = staticmethod(F.huber)
     _op_vjp = staticmethod(F.huber_vjp)
 
+    _checks: ClassVar[Mapping[str, Check]] = {
+        **Loss._checks,
+        "delta": partial(as_number, above=0, finite=True),
+    }
+
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
-        self.delta = as_number("HuberLoss", "delta", delta, above=0, finite=True)
+        self.delta = delta
 
     def _door(self, prediction: Any, target: Any) -> tuple[Any, ...]:
         return (*self._pair(prediction, target), self.reduction, self.delta)

@@ -6,11 +6,12 @@ import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from typing import Any
+from operator import is_
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checks import Array, as_flag, as_function, as_mapping, as_number
+from ..checks import Array, Check, CheckedAttributes, as_flag, as_function, as_mapping, as_number
 from ..layers import Parameter
 
 __all__ = ["Group", "Optimizer", "State"]
@@ -19,7 +20,19 @@ Group = dict[str, Any]
 State = dict[str, Any]
 
 
-class Optimizer:
+def _groups(owner: str, name: str, value: Any) -> list[Group]:
+    if not isinstance(value, list) or not all(isinstance(group, dict) for group in value):
+        raise TypeError(f"{owner} got {name} of type {type(value).__name__}; it needs a list of dicts")
+    return value
+
+
+def _state(owner: str, name: str, value: Any) -> defaultdict[Parameter, State]:
+    if isinstance(value, defaultdict):
+        return value
+    return defaultdict(dict, as_mapping(owner, name, value, "a dict {parameter: its state}"))
+
+
+class Optimizer(CheckedAttributes):
     """What every optimizer has: parameter groups, state for each parameter, and `step`.
 
     A subclass implements `_update(p, group) -> new value of p.data` and `_check_group(group)`.
@@ -42,6 +55,8 @@ class Optimizer:
 
     STATE_KEYS: tuple[str, ...] = ()  # what a loaded state must hold for each parameter it knows
     _stepped: bool | None = None  # since a schedule was attached; None: none is
+    _looked_at: list[Any] | None = None  # the groups' entries when they were checked
+    _checks: ClassVar[Mapping[str, Check]] = {"param_groups": _groups, "state": _state}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -79,6 +94,7 @@ class Optimizer:
         if self._stepped is False:
             self._stepped = True
         loss = None if closure is None else as_function(self._name, "closure", closure)()
+        self.check_groups()
         for group in self.param_groups:
             for parameter in group["params"]:
                 self._check_gradient(parameter)
@@ -90,6 +106,41 @@ class Optimizer:
                         parameter.data[...] = self._update(parameter, group)
         return loss
 
+    def check_groups(self) -> None:
+        """Look at the entries of `param_groups`, which anyone may set at any time.
+
+        Raises:
+            TypeError, ValueError: an entry that is missing, or of another kind than its default. (A number
+                out of the range that a constructor checks is taken, as in torch.)
+        """
+        entries = [entry for group in self.param_groups for entry in group.values()]
+        looked = self._looked_at
+        if looked is not None and len(looked) == len(entries) and all(map(is_, entries, looked)):
+            return
+        for i, group in enumerate(self.param_groups):
+            missing = [name for name in ("params", *self.defaults) if name not in group]
+            if missing:
+                raise ValueError(
+                    f"{self._name} got param_groups[{i}] without {', '.join(missing)}; put it back"
+                )
+            params = group["params"]
+            if not isinstance(params, list) or not all(isinstance(p, Parameter) for p in params):
+                raise TypeError(
+                    f"{self._name} got param_groups[{i}]['params'] that is not a list of Parameters"
+                )
+            for name, default in self.defaults.items():
+                self._check_like(name, group[name], default)
+        self._looked_at = entries
+
+    def _check_like(self, name: str, value: Any, default: Any) -> None:
+        if isinstance(default, (tuple, list)):
+            if not isinstance(value, (tuple, list)) or len(value) != len(default):
+                raise TypeError(f"{self._name} got {name}={value!r}; it needs {len(default)} numbers")
+            for one in value:
+                as_number(self._name, name, one)
+        elif not isinstance(default, bool) and isinstance(default, (int, float, np.integer, np.floating)):
+            as_number(self._name, name, value)
+
     def _counts_steps(self) -> None:
         """From now on `_stepped` says whether a step was made."""
         if self._stepped is None:
@@ -98,6 +149,7 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients: None, or zeros with `set_to_none=False`."""
         set_to_none = as_flag(self._name, "set_to_none", set_to_none)
+        self.check_groups()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -239,6 +291,11 @@ class Optimizer:
             raise TypeError(
                 f"{self._name} got a gradient of {getattr(gradient, 'dtype', type(gradient).__name__)} for a "
                 f"parameter of {data.dtype}; make it an array of {data.dtype}"
+            )
+        if not data.flags.writeable:
+            raise ValueError(
+                f"{self._name} got a parameter of shape {data.shape} that is read-only; give it a copy: "
+                "p.data = p.data.copy()"
             )
         if gradient.shape != data.shape:
             raise ValueError(
