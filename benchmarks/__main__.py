@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from scratchnn.files.atomic import write_atomically
+
 from .machine import facts
 from .measure import QUICK, Settings, say
 from .page import TITLES, write
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for question in options.questions or QUESTIONS:
         section = measure(question, settings)
         document["sections"][question] = section
-        path.write_text(json.dumps(document, indent=1) + "\n")
+        write_atomically(path, f"{json.dumps(document, indent=1)}\n".encode())
         show(question, section["results"], settings.clock)
         untrained += sum(r["status"] == "untrained" for r in section["results"])
     for written in (path, *draw(document["sections"], options.out)):
@@ -90,7 +92,7 @@ def _changed(settings: Settings) -> list[str]:
 
 def _document(path: Path) -> dict[str, Any]:
     """What earlier runs of other questions have left, in this schema."""
-    if path.exists():
+    if path.is_file():
         document: dict[str, Any] = json.loads(path.read_text())
         if document.get("schema") == SCHEMA:
             return document

@@ -27,6 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import scratchnn as ours
+from scratchnn.files.atomic import write_atomically
 
 from .machine import facts
 
@@ -152,8 +153,7 @@ def main() -> None:
         print(question)
         show(kept[question])
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump(kept, file, indent=1)
+        write_atomically(options.json, json.dumps(kept, indent=1).encode())
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
+
+from scratchnn.files.atomic import write_atomically
 
 from .pictures import draw
 from .report import goal_lines, limits, skipped, tables
@@ -108,11 +109,8 @@ def write(document: dict[str, Any], root: Path) -> list[Path]:
     docs = root / "docs"
     (docs / "images").mkdir(parents=True, exist_ok=True)
     written = [docs / "benchmarks.md"]
-    written[0].write_text(page(document))
-    for picture in draw(document["sections"], docs / "images"):
-        final = picture.with_name(f"benchmarks-{picture.name}")
-        shutil.move(picture, final)
-        written.append(final)
+    write_atomically(written[0], page(document).encode())
+    written += draw(document["sections"], docs / "images", "benchmarks-")
     readme = root / "README.md"
     text = readme.read_text() if readme.exists() else ""
     sections = document["sections"]
@@ -120,6 +118,6 @@ def write(document: dict[str, Any], root: Path) -> list[Path]:
     if BEGIN in text and END in text and ratios:
         before, rest = text.split(BEGIN, 1)
         table = "\n\n".join(table.markdown() for table in ratios)
-        readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END, 1)[1]}")
+        write_atomically(readme, f"{before}{BEGIN}\n{table}\n{END}{rest.split(END, 1)[1]}".encode())
         written.append(readme)
     return written

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from pathlib import Path
 from typing import Any
 
+from scratchnn.files.atomic import write_atomically
 from scratchnn.plots.look import (
     BLACK,
     BLUE,
@@ -43,19 +45,21 @@ OURS = "numba"
 Row = dict[str, Any]
 
 
-def draw(sections: dict[str, Any], folder: Path) -> list[Path]:
-    """scaling.png and networks.png, as far as there are figures for them."""
+def draw(sections: dict[str, Any], folder: Path, prefix: str = "") -> list[Path]:
+    """scaling.png and networks.png, as far as there are figures for them; `prefix` comes before the names."""
     drawn = []
     if "scaling" in sections and (figure := _scaling(sections["scaling"]["results"])):
-        drawn.append(_save(figure, folder / "scaling.png"))
+        drawn.append(_save(figure, folder / f"{prefix}scaling.png"))
     both = [r for name in ("small", "large") if name in sections for r in sections[name]["results"]]
     if figure := _networks(both):
-        drawn.append(_save(figure, folder / "networks.png"))
+        drawn.append(_save(figure, folder / f"{prefix}networks.png"))
     return drawn
 
 
 def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, dpi=120)
+    file = io.BytesIO()
+    figure.savefig(file, dpi=120, format="png")
+    write_atomically(path, file.getvalue())
     return path
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .checks import Array, as_choice, as_flag, as_mapping, as_number, as_path, positive_int
+from .checks.paths import from_here
 from .train.regime import check_measured, measured
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class ModelCheckpoint(_Watch):
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         # Found again wherever the program changes to.
-        self.path = os.path.abspath(as_path("ModelCheckpoint", "path", path))
+        self.path = from_here(as_path("ModelCheckpoint", "path", path))
         self.save_best_only = as_flag("ModelCheckpoint", "save_best_only", save_best_only)
 
     def _forget(self) -> None:

@@ -162,8 +162,8 @@ HOSTILE = {
     "same as a number": ({"type": "Sequential", "children": {"0": {"same_as": 0}}}, "not come before it"),
 }
 WITHOUT_WEIGHTS = {
-    "probability of 2": ({"type": "Dropout", "p": 2}, "a probability lies between 0 and 1"),
-    "probability NaN": ({"type": "Dropout", "p": "nan"}, "a probability lies between 0 and 1"),
+    "probability of 2": ({"type": "Dropout", "p": 2}, r"p=(2.0|nan); it must be within \[0, 1\]"),
+    "probability NaN": ({"type": "Dropout", "p": "nan"}, r"p=(2.0|nan); it must be within \[0, 1\]"),
     "beyond any float": ({"type": "LeakyReLU", "negative_slope": 10**400}, "no float holds"),
     "a word as a number": ({"type": "LeakyReLU", "negative_slope": "Infinity"}, "needs a float"),
     "name of a method": ({"type": "Sequential", "children": {"forward": {"type": "ReLU"}}}, "cannot name"),

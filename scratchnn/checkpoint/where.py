@@ -6,6 +6,7 @@ import math
 import os
 
 from ..checks import as_number, as_path, positive_int
+from ..checks.paths import from_here
 
 __all__ = ["Checkpoint"]
 
@@ -32,7 +33,7 @@ class Checkpoint:
         every_seconds: float | None = None,
     ) -> None:
         self.path = as_path("Checkpoint", "path", path)
-        self.place = os.path.abspath(self.path)  # wherever the program changes to
+        self.place = from_here(self.path)  # wherever the program changes to
         if every_epochs is not None:
             positive_int("Checkpoint", "every_epochs", every_epochs)
         if every_seconds is not None:

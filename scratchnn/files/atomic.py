@@ -63,7 +63,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError):
-            error.filename, error.filename2 = target, None  # of the file that was asked for
+            error.filename = target  # what was asked for, not what it would have been made of
+            del error.filename2
         error.add_note(f"Nothing was written: {target} is as it was before.")
         raise
     _flush_folder(folder)
@@ -84,7 +85,11 @@ def regular_target(path: str | os.PathLike[str]) -> str:
     if text.endswith(("/", os.sep)):
         raise IsADirectoryError(errno.EISDIR, "Is a folder; give the path of a file", text)
     folder = os.path.dirname(target)
-    if not text or not os.path.isdir(folder):
+    try:
+        there = bool(text) and stat.S_ISDIR(os.stat(folder).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        there = False
+    if not there:
         raise FileNotFoundError(errno.ENOENT, "No such folder; make it first", folder if text else text)
     return target
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from scratchnn.checks import Array
-from scratchnn.files.atomic import write_atomically
+from scratchnn.files.atomic import regular_target, write_atomically
 
 from .epochs import LINES
 from .line import curve_fit
@@ -185,6 +185,7 @@ def animate(
     """
     from PIL import Image
 
+    regular_target(path)  # before the pictures, which take seconds
     recording._check_not_empty()
     x = np.asarray(x)
     inputs = x.shape[1] if x.ndim == 2 else 1

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..checkpoint import refuse_strangers, settings_of
 from ..checks import Array, as_int, as_path, positive_int
+from ..checks.paths import from_here
 from ..layers import Module
 from .contents import Contents
 from .layout import Key, Layout, tensors_of
@@ -40,7 +41,7 @@ class Tape:
         self.max_bytes = positive_int("Recording", "max_bytes", max_bytes)
         self.path = None if path is None else as_path("Recording", "path", path)
         # Found again wherever the program changes to.
-        self._store = Store(None if self.path is None else os.path.abspath(self.path))
+        self._store = Store(None if self.path is None else from_here(self.path))
         self._legs: list[Leg] = []
         self._losses: list[tuple[int, Array]] = []  # steps before, losses
         self._made = 0

@@ -9,6 +9,7 @@ A page is the record of a run with `play=True`: what the lesson said and showed,
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import platform
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import scratchnn as snn
+from scratchnn.files.atomic import write_atomically
 
 from . import NAMES, StudyResult, load
 
@@ -57,8 +59,8 @@ def write(name: str, folder: Path = FOLDER, **settings: Any) -> StudyResult:
         old.unlink()
     for title, figure in result.figures.items():
         small_png(figure, pictures / f"{title}.png")
-    (folder / f"{name}.md").write_text(page(study, result), encoding="utf-8")
-    (folder / f"{name}.ipynb").write_text(notebook(study, as_the_notebook), encoding="utf-8")
+    write_atomically(folder / f"{name}.md", page(study, result).encode())
+    write_atomically(folder / f"{name}.ipynb", notebook(study, as_the_notebook).encode())
     return result
 
 
@@ -67,12 +69,13 @@ def small_png(figure: Any, path: Path) -> None:
     from PIL import Image
 
     for dots in RESOLUTIONS:
-        figure.savefig(path, dpi=dots, format="png", facecolor="white")
-        with Image.open(path) as image:
-            flat = image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
-        flat.save(path, optimize=True)
-        if path.stat().st_size < MOST_BYTES:
-            return
+        drawn, small = io.BytesIO(), io.BytesIO()
+        figure.savefig(drawn, dpi=dots, format="png", facecolor="white")
+        with Image.open(drawn) as image:
+            image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        if len(small.getvalue()) < MOST_BYTES:
+            break
+    write_atomically(path, small.getvalue())
 
 
 # ---------------------------------------------------------------- the page
@@ -243,7 +246,7 @@ def gallery(folder: Path = FOLDER, prefix: str = "") -> str:
 
 def write_gallery(folder: Path = FOLDER) -> None:
     head = "# The worked studies\n\nEach page is written by running the study it tells of.\n\n"
-    (folder / "README.md").write_text(head + gallery(folder), encoding="utf-8")
+    write_atomically(folder / "README.md", (head + gallery(folder)).encode())
 
 
 def main(arguments: list[str]) -> None:
