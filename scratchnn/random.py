@@ -172,6 +172,14 @@ class Generator:
         self._cached_normal = float(state["normal_y"]) if state["normal_is_valid"] else None
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"state": self.get_state(), "drawn": self.drawn}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._engine = np.random.MT19937(0)
+        self.set_state(state["state"])
+        self.drawn = state["drawn"]
+
     def next_normal(self) -> float:
         """One standard normal double: four words make two, the second is kept for the next call."""
         if self._cached_normal is not None:

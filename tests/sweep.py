@@ -81,7 +81,7 @@ def run(chosen: Sequence[tuple[Any, str, str]]) -> Iterator[Call]:
             raise
         except BaseException as error:
             signal.alarm(0)
-            outcome = _judge(error, (*subject.owners, argument))
+            outcome = _judge(error, (*subject.owners, argument, *subject.others()))
         finally:
             signal.alarm(0)
         yield Call(subject.name, argument, name, *outcome)
@@ -101,7 +101,10 @@ def _judge(error: BaseException, names: Sequence[str]) -> tuple[str, ...]:
     if isinstance(error, Endless):
         return "raw", f"took more than {SECONDS} s", where
     meant = any(f"/{package}/" in place.filename for package in MEANT) and _raises(place)
-    named = any(re.search(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", str(error)) for name in names)
+    named = any(
+        re.search(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", str(error), re.IGNORECASE)
+        for name in names
+    )
     missing = isinstance(error, OSError) and error.filename is not None  # names the file
     return "refused" if (meant and named) or missing else "raw", text[:300], where
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import scratchnn as snn
-from scratchnn import doctor, gradcheck, random, show
+from scratchnn import doctor, gradcheck, random
 
 __all__ = ["Subject", "subjects"]
 
@@ -26,7 +26,6 @@ MODULES = {
     "studies": snn.studies,
     "gradcheck": gradcheck,
     "doctor": doctor,
-    "show": show,
 }
 # What the package makes and hands out; its constructor is not for users.
 RECORDS = (
@@ -340,12 +339,8 @@ GIVEN: dict[str, Callable[[], Any]] = {
     "plots.thresholds.model": line,
     "plots.thresholds.x": lambda: rows(4, 1),
     "plots.thresholds.y": lambda: rows(4, 1),
-    "show.comparison_html.comparison": lambda: snn.compare_runs(recording(), recording()),
-    "show.history_html.history": snn.History,
     "Parameter.data": lambda: rows(4, 2),
     "lr_scheduler.StepLR.gamma": lambda: 0.5,
-    "show.parity_html.report": lambda: None,
-    "show.sheet_html.sheet": lambda: trace().explain("0.weight", (0, 0)),
 }
 
 
@@ -426,6 +421,11 @@ class Subject:
     def arguments(self) -> list[str]:
         found = list(inspect.signature(self.function).parameters)
         return found[1:] if self.make_self else found
+
+    def others(self) -> list[str]:
+        """Classes of the other objects that take part, which may be the ones to refuse."""
+        made = [self._valid(name) for name in self.arguments if name in ("loss_fn", "model", "optimizer")]
+        return [type(value).__name__ for value in made if value is not MISSING]
 
     def call(self, spoilt: str | None = None, value: Any = None) -> Any:
         """Call it with valid values, but `value` for the argument `spoilt`."""

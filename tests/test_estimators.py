@@ -408,5 +408,5 @@ def test_wrong_data_are_named() -> None:
 
 
 def test_a_run_that_diverges_says_so() -> None:
-    with pytest.raises(snn.DivergenceError, match="smaller lr"):
+    with pytest.raises(snn.DivergenceError, match=r"at epoch .* smaller learning_rate_init"):
         snn.MLPRegressor(solver="sgd", learning_rate_init=1e6, max_iter=200).fit(XR, YR)

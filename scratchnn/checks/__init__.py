@@ -8,7 +8,7 @@ from .arrays import FLOAT_DTYPES, REAL_DTYPES, Array, any_array, as_array, as_dt
 from .attributes import Check, CheckedAttributes
 from .numbers import as_flag, as_int, as_number, as_seed, as_shape, positive_int
 from .origin import note_output, output_of
-from .things import as_choice, as_function, as_kind, as_list, as_mapping, as_path, shown
+from .things import as_choice, as_function, as_kind, as_list, as_mapping, as_path, as_text, shown
 
 __all__ = [
     "FLOAT_DTYPES",
@@ -30,6 +30,7 @@ __all__ = [
     "as_path",
     "as_seed",
     "as_shape",
+    "as_text",
     "note_output",
     "output_of",
     "positive_int",

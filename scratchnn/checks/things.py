@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["as_choice", "as_function", "as_kind", "as_list", "as_mapping", "as_path", "shown"]
+__all__ = ["as_choice", "as_function", "as_kind", "as_list", "as_mapping", "as_path", "as_text", "shown"]
 
 Kind = TypeVar("Kind")
 
@@ -53,6 +53,13 @@ def as_path(owner: str, name: str, value: Any) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"{owner} got {name}={path!r}, which this system cannot write as a name") from None
     return path
+
+
+def as_text(owner: str, name: str, value: Any) -> str:
+    """`value` as a str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{owner} got {name}={shown(value)}; it needs a text")
+    return str(value)
 
 
 def as_choice(owner: str, name: str, value: Any, choices: Collection[str]) -> str:

@@ -21,17 +21,28 @@ from ..layers import Dropout, Linear, Sequential
 from ..objective import Objective
 from ..optim import SGD, Adam, Optimizer
 from ..random import Generator
-from ..train.fit import FitState, run_epochs
+from ..train.fit import DivergenceError, FitState, run_epochs
 from ..train.progress import progress_bar
-from .network import LINKS, Head, make_network, per_layer, through
+from .network import LINKS, Head, arrange, make_network, through
 from .parameters import check_parameters, widths_of
 from .training import Orders, Rows, make_engine
 from .watch import Watch
+from .weights import LayerArrays
 
 __all__ = ["BaseMLP"]
 
 BATCH_SIZE = 200  # batch_size="auto"
 SMALL = 500  # rows that dtype="auto" trains on in float64
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+    "preprocessed."
+)
+# A fit that continues after one of these was changed starts with a new optimizer, as every fit does in
+# scikit-learn.
+OF_THE_OPTIMIZER = {
+    "solver", "learning_rate", "learning_rate_init", "power_t", "momentum", "nesterovs_momentum",
+    "beta_1", "beta_2", "epsilon",
+}  # fmt: skip
 
 
 @dataclass
@@ -64,6 +75,9 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         """Before the first fit: the classes, the number of outputs."""
         raise NotImplementedError
 
+    def _check_targets(self, y: Any) -> None:
+        """Raise ValueError where a fit that continues cannot continue with these."""
+
     def _encode(self, y: Any) -> Array:
         """y as the loss takes it: class indices (N,), or numbers (N, M)."""
         raise NotImplementedError
@@ -88,11 +102,26 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "model_") or not (self.warm_start or incremental)
+        before = dict(vars(self))
+        try:
+            self._begin(X, y, sample_weight, X_val, y_val, incremental, first)
+        except BaseException:
+            if first:  # nothing of a fit that failed stays
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            raise
+        return self
+
+    def _begin(
+        self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, incremental: bool, first: bool
+    ) -> None:
         data = self._data(X, y, sample_weight, first, incremental)
         if (X_val is None) != (y_val is None):
             raise ValueError("fit got one of X_val and y_val; give it both, or neither")
         if first:
             self._start(data.X.shape[1])
+        else:
+            self._take_settings()
         held_out = None
         if X_val is not None:
             X_val, y_val = self._validated(X_val, y_val, False)
@@ -103,7 +132,6 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             self._minimise(data)
         else:
             self._train(data, held_out, incremental)
-        return self
 
     def _data(self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool) -> Data:
         X, y = self._validated(X, y, first)
@@ -112,6 +140,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
         if (first and not incremental) or (first and not hasattr(self, "classes_")):
             self._learn_targets(y)
+        if not first:
+            self._check_targets(y)
         weight = self._row_weights(y, weight)
         data = Data(X, self._encode(y), weight)
         if weight is None:
@@ -152,16 +182,15 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         self.model_: Sequential = make_network(
             owner,
             [features, *widths, self.n_outputs_],
-            per_layer(owner, "activation", self.activation, len(widths)),
-            per_layer(owner, "dropout", self.dropout, len(widths)),
+            self.activation,
+            self.dropout,
             self._head.ends,
             self._dtype,
             self._random_state,
         ).eval()
+        self._settings = self.get_params(deep=False)
         self._dropout_generator: Generator | None = None
-        if any(isinstance(module, Dropout) for module in self.model_.modules()):
-            seed = int(self._random_state.randint(np.iinfo(np.int32).max))
-            self._dropout_generator = Generator().manual_seed(seed)
+        self._seed_dropout()
         self._optimizer: Optimizer | None = None
         self._orders: Orders | None = None
         self._split_state: Any = None
@@ -169,6 +198,45 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         self.t_ = 0
         self.loss_curve_: list[float] = []
         self.validation_loss_curve_: list[float] = []
+
+    def _seed_dropout(self) -> None:
+        drops = any(isinstance(module, Dropout) for module in self.model_.modules())
+        if drops and self._dropout_generator is None:
+            seed = int(self._random_state.randint(np.iinfo(np.int32).max))
+            self._dropout_generator = Generator().manual_seed(seed)
+
+    def _take_settings(self) -> None:
+        """Continue with the parameters that the estimator has now, where some were set since the last fit.
+
+        Raises:
+            ValueError: other hidden layers or another dtype: those need new weights.
+        """
+        owner, layers = type(self).__name__, self._linear_layers()
+        widths, held = widths_of(self), [layer.out_features for layer in layers[:-1]]
+        if widths != held:
+            raise ValueError(
+                f"{owner} got hidden_layer_sizes={self.hidden_layer_sizes!r} where the weights to go on from "
+                f"have {held}; set warm_start=False and call fit for new ones"
+            )
+        if self.dtype != "auto" and np.dtype(self.dtype) != self._dtype:
+            raise ValueError(
+                f"{owner} got dtype={self.dtype!r} where the weights to go on from are {self._dtype}; set "
+                "warm_start=False and call fit for new ones"
+            )
+        settings = self.get_params(deep=False)
+        changed = {name for name, value in settings.items() if not _same(value, self._settings[name])}
+        if changed & {"activation", "dropout", "loss"}:
+            head = self._make_head()
+            model = arrange(owner, layers, self.activation, self.dropout, head.ends).eval()
+            self._head, self.out_activation_, self.model_ = head, head.out_activation, model
+        if "random_state" in changed:
+            self._random_state = check_random_state(self.random_state)
+            self._orders = self._split_state = None
+        self._seed_dropout()
+        if changed & OF_THE_OPTIMIZER:
+            self._optimizer = None
+            self._watch.forget_schedule()
+        self._settings = settings
 
     def _split(self, data: Data) -> tuple[Data, Data]:
         """Rows to train on, rows for validation: scikit-learn's of this seed; the same in later fits."""
@@ -236,7 +304,21 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             with progress_bar(self.verbose == "bar", state) as show, np.errstate(all="ignore"):
                 self._run(runner, state, rows, held_out, show)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+        except DivergenceError as error:
+            if not (self.early_stopping and self._watch.has_best):
+                where = f"the loss became NaN or infinite at epoch {error.epoch}, step {error.step}"
+                message = (
+                    f"{type(self).__name__}: {where}. {NOT_FINITE} Or take a smaller learning_rate_init."
+                )
+                raise DivergenceError(message, error.epoch, error.step, error.history) from None
+            state.stop = True
+            warnings.warn(
+                f"{type(self).__name__}: the loss became NaN or infinite at epoch {error.epoch}, step "
+                f"{error.step}. The weights of the epoch with the best validation score are kept.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
         finally:
             self._orders.settle()
             self.model_.eval()
@@ -247,7 +329,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
                 f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the optimization hasn't "
                 "converged yet.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _run(self, runner: Any, state: FitState, rows: int, held_out: Data | None, show: Any) -> None:
@@ -278,6 +360,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         self.engine_, self.engine_reason_ = "numpy", "solver='lbfgs' calls SciPy's minimiser"
         objective = self._objective(data.weight is not None, float(self.alpha))
         self.n_iter_, self.loss_ = minimise(self, self.model_, objective, data.X, data.packed(objective))
+        if not all(np.isfinite(p.data).all() for p in self.model_.parameters()):
+            raise ValueError(f"{type(self).__name__}: {NOT_FINITE}")
 
     # ---- what a fit leaves ----------------------------------------------------------------------
 
@@ -288,13 +372,23 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
     @property
     def coefs_(self) -> list[Array]:
-        """The weights of each layer, (fan_in, fan_out): views, so that writing into them counts."""
-        return [layer.weight.data.T for layer in self._linear_layers()]
+        """The weights of each layer, (fan_in, fan_out); assigned arrays are written into the layers."""
+        arrays = [layer.weight.data.T for layer in self._linear_layers()]
+        return LayerArrays(f"{type(self).__name__}.coefs_", arrays)
+
+    @coefs_.setter
+    def coefs_(self, values: Any) -> None:
+        self.coefs_[:] = values
 
     @property
     def intercepts_(self) -> list[Array]:
-        """The biases of each layer, (fan_out,): views."""
-        return [layer.bias.data for layer in self._linear_layers() if layer.bias is not None]
+        """The biases of each layer, (fan_out,); assigned arrays are written into the layers."""
+        arrays = [layer.bias.data for layer in self._linear_layers() if layer.bias is not None]
+        return LayerArrays(f"{type(self).__name__}.intercepts_", arrays)
+
+    @intercepts_.setter
+    def intercepts_(self, values: Any) -> None:
+        self.intercepts_[:] = values
 
     def _inputs(self, X: Any) -> Array:
         check_is_fitted(self, "model_")
@@ -331,6 +425,14 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 def _dtype_for(X: Any) -> type:
     """Twice the digits where they cost nothing."""
     return np.float64 if X.dtype == np.float64 and X.shape[0] <= SMALL else np.float32
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether a parameter was left as it was; what cannot be compared was not."""
+    try:
+        return a is b or (type(a) is type(b) and bool(a == b))
+    except (TypeError, ValueError):
+        return False
 
 
 def _dense(X: Any) -> Array:

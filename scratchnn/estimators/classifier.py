@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
@@ -149,10 +150,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self._fit(X, y, sample_weight, None, None, incremental=True)
 
     def predict(self, X: Any) -> Array:
-        """(N,) the most probable class of each row; (N, M) of 0 and 1 where columns are classes."""
+        """(N,) the most probable class of each row; (N, M) of 0 and 1 where columns are classes.
+
+        The table is a sparse matrix where the targets of the fit were one.
+        """
         output = self._output(X)
         if self._multilabel:
-            return (output > 0.5).astype(int)
+            labels = (output > 0.5).astype(int)
+            return sparse.csr_matrix(labels) if self._sparse_targets else labels
         if self.n_outputs_ == 1:
             chosen = (output[:, 0] > 0.5).astype(int)
             return self.classes_[np.minimum(chosen, len(self.classes_) - 1)]
@@ -179,6 +184,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     def _set_classes(self, y: Any, kind: str) -> None:
         self._multilabel = kind.startswith("multilabel")
+        self._sparse_targets = sparse.issparse(y)
         self.classes_ = np.arange(np.shape(y)[1]) if self._multilabel else np.unique(y)
         self.n_outputs_ = len(self.classes_) if self._multilabel or len(self.classes_) > 2 else 1
 
@@ -187,6 +193,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if kind not in ("binary", "multiclass"):
             check_classification_targets(y)
         self._set_classes(y if kind.startswith("multilabel") else column_or_1d(y, warn=True), kind)
+
+    def _check_targets(self, y: Any) -> None:
+        if not self.warm_start or self._multilabel:
+            return
+        classes = np.unique(column_or_1d(y))
+        if set(classes) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                f"Previously got {self.classes_}, `y` has {classes}"
+            )
 
     def _make_head(self) -> Head:
         return class_head(type(self).__name__, self.loss, self.n_outputs_ > 1 and not self._multilabel)
@@ -216,11 +232,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     def _row_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
         if self.class_weight is None:
             return sample_weight
+        if self.class_weight == "balanced" and sample_weight is not None:
+            return sample_weight * _balanced(y, sample_weight).astype(self._dtype)
         weight = compute_sample_weight(self.class_weight, y).astype(self._dtype)
         return weight if sample_weight is None else weight * sample_weight
 
     def _strata(self, target: Array) -> Array | None:
-        return target[:, 0] if self.n_outputs_ == 1 else None
+        return target > 0 if self.n_outputs_ == 1 else None
 
     def _score_output(self, output: Array, data: Data) -> float:
         """Accuracy: the share of rows that are wholly right."""
@@ -235,3 +253,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _balanced(y: Any, sample_weight: Array) -> Array:
+    """(N,) the factor of each row that gives all classes the same sum of weights, for each column of y.
+
+    scikit-learn counts rows; here a row of weight 2 counts as two rows.
+    """
+    table = np.asarray(y.toarray() if sparse.issparse(y) else y)
+    factor = np.ones(len(table))
+    for column in table.reshape(len(table), -1).T:
+        _, classes = np.unique(column, return_inverse=True)
+        sums = np.bincount(classes, weights=sample_weight)
+        present = sums > 0
+        share = np.divide(sums.sum() / present.sum(), sums, out=np.zeros_like(sums), where=present)
+        factor *= share[classes]
+    return factor

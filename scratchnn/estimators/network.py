@@ -28,7 +28,7 @@ from ..layers import (
 )
 from ..losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, Loss, MSELoss, NLLLoss
 
-__all__ = ["LINKS", "Head", "class_head", "make_network", "per_layer", "through", "value_head"]
+__all__ = ["LINKS", "Head", "arrange", "class_head", "make_network", "per_layer", "through", "value_head"]
 
 ACTIVATIONS: dict[str, Callable[[], Module]] = {
     "identity": Identity,
@@ -164,21 +164,35 @@ def make_network(
 
     Args:
         units: features, widths of the hidden layers, outputs.
-        activation, dropout: one for each hidden layer.
+        activation: as the estimator has it; the first weights follow it even without hidden layers.
+        dropout: as the estimator has it.
     """
-    modules: list[Module] = []
+    of_layers = per_layer(owner, "activation", activation, len(units) - 2)
+    names = of_layers or [activation]
+    layers = []
     for i, (fan_in, fan_out) in enumerate(itertools.pairwise(units)):
-        name = activation[min(i, len(activation) - 1)] if activation else None
-        factor = XAVIER_LOGISTIC if name == "logistic" else XAVIER
+        factor = XAVIER_LOGISTIC if names[min(i, len(names) - 1)] == "logistic" else XAVIER
         bound = np.sqrt(factor / (fan_in + fan_out))
         weight = random_state.uniform(-bound, bound, (fan_in, fan_out)).T
         bias = random_state.uniform(-bound, bound, fan_out)
-        modules.append(_linear(np.ascontiguousarray(weight, dtype), bias.astype(dtype)))
-        if i < len(units) - 2:
-            modules.append(_activation(owner, activation[i]))
-            if dropout[i]:
-                modules.append(Dropout(dropout[i]))
-    return Sequential(*modules, *ends)
+        layers.append(_linear(np.ascontiguousarray(weight, dtype), bias.astype(dtype)))
+    return arrange(owner, layers, activation, dropout, ends)
+
+
+def arrange(
+    owner: str, layers: list[Linear], activation: Any, dropout: Any, ends: tuple[Module, ...]
+) -> Sequential:
+    """These Linear layers with what stands between them: activation, dropout, and the ends after the last.
+
+    Args:
+        activation, dropout: as the estimator has them, one for all hidden layers or a list.
+    """
+    activations = per_layer(owner, "activation", activation, len(layers) - 1)
+    shares = per_layer(owner, "dropout", dropout, len(layers) - 1)
+    modules: list[Module] = []
+    for layer, name, share in zip(layers, activations, shares, strict=False):
+        modules += [layer, _activation(owner, name), *([Dropout(share)] if share else [])]
+    return Sequential(*modules, layers[-1], *ends)
 
 
 def _linear(weight: Array, bias: Array) -> Linear:

@@ -6,6 +6,8 @@ import inspect
 import math
 from typing import Any
 
+import numpy as np
+
 from ..checks import Array
 from ..layers import Module
 from ..optim import Optimizer
@@ -34,8 +36,10 @@ class Watch:
 
     def begin(self, estimator: Any, optimizer: Optimizer) -> None:
         """A run begins, or goes on."""
-        if self._latest is not None:
-            _load(estimator.model_, self._latest)
+        if self._latest is not None and self._best is not None:
+            held = zip(estimator.model_.parameters(), self._best, strict=True)
+            if all(np.array_equal(p.data, best) for p, best in held):  # nobody has set other weights since
+                _load(estimator.model_, self._latest)
             self._latest = None
         if callable(estimator.learning_rate) and self._schedule is None:
             self._schedule = estimator.learning_rate(optimizer)
@@ -66,6 +70,15 @@ class Watch:
         self._set_rate(estimator, optimizer, loss)
         return self.count > estimator.n_iter_no_change and self._is_over(estimator, optimizer)
 
+    @property
+    def has_best(self) -> bool:
+        """There are weights of a best epoch."""
+        return self._best is not None
+
+    def forget_schedule(self) -> None:
+        """The next run makes a schedule of its own."""
+        self._schedule = None
+
     def leave(self, estimator: Any) -> None:
         """The run is over: with early stopping, the best weights it had are the estimator's."""
         if estimator.early_stopping and self._best is not None:
@@ -78,6 +91,7 @@ class Watch:
 
     def _set_rate(self, estimator: Any, optimizer: Optimizer, loss: float) -> None:
         if self._schedule is not None:
+            optimizer._stepped = True  # by the compiled engine, where it was not by `step`
             wants_loss = "metrics" in inspect.signature(self._schedule.step).parameters
             self._schedule.step(*([loss] if wants_loss else []))
         elif estimator.solver == "sgd" and estimator.learning_rate == "invscaling":

@@ -212,6 +212,16 @@ class Optimizer(CheckedAttributes):
         ]
         return {"state": state, "param_groups": groups}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # By position, as in `state_dict`: not every format takes an object for the key of a dict.
+        index = {parameter: i for i, parameter in enumerate(self._parameters())}
+        return {**vars(self), "state": {index[p]: entries for p, entries in self.state.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        parameters = list(self._parameters())
+        self.state = defaultdict(dict, {parameters[i]: entries for i, entries in state["state"].items()})
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take on the state and the hyperparameters of a `state_dict()`, ours or torch's.
 

@@ -18,6 +18,7 @@ from scratchnn.checks import (
     as_mapping,
     as_number,
     as_path,
+    as_text,
     positive_int,
     shown,
     signature,
@@ -77,11 +78,6 @@ def _check_extent(owner: str, name: str, value: Any) -> None:
         raise ValueError(f"{owner} got {name}={shown(value)}; it needs left < right and bottom < top")
 
 
-def _check_text(owner: str, name: str, value: Any) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"{owner} got {name}={shown(value)}; it needs a text")
-
-
 def _check_losses(owner: str, name: str, value: Any) -> None:
     if not isinstance(value, History):
         any_array(owner, name, value, "biuf")
@@ -118,6 +114,6 @@ BY_ANNOTATION: dict[str, signature.Check] = {
     "bool": as_flag,
     "float": lambda owner, name, value: as_number(owner, name, value, finite=True),
     "int": positive_int,
-    "str": _check_text,
+    "str": as_text,
     "str | os.PathLike[str]": as_path,
 }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..checks import as_list, as_path, as_text, shown
 from .account import Origins, axes_of, step_id, step_name
 from .cells import stylesheet
 from .columns import network_of_trace
@@ -36,8 +37,9 @@ def save_trace(
     """
     from ..files.atomic import write_atomically
 
-    write_atomically(path, page(trace, sheets, sample=sample, title=title).encode())
-    return Path(path)
+    file = as_path("Trace.save", "path", path)
+    write_atomically(file, page(trace, sheets, sample=sample, title=title).encode())
+    return Path(file)
 
 
 def page(trace: Any, sheets: Sequence[Any] = (), *, sample: int | None = None, title: str = "") -> str:
@@ -53,10 +55,11 @@ def page(trace: Any, sheets: Sequence[Any] = (), *, sample: int | None = None, t
     """
     if hasattr(sheets, "lines"):
         raise TypeError("a page got one sheet as sheets; it needs a list of them: sheets=[sheet]")
-    sheets = list(sheets)
+    title = as_text("a page", "title", title)
+    sheets = as_list("a page", "sheets", sheets, "those that trace.explain(...) makes")
     for sheet in sheets:
         if not hasattr(sheet, "lines"):
-            raise TypeError(f"a page got {sheet!r} as a sheet; it needs those that trace.explain(...) makes")
+            raise TypeError(f"a page got {shown(sheet)} as a sheet of sheets; trace.explain(...) makes them")
     network = network_of_trace(trace, sample)
     sizes = "-".join(str(column.size) for column in network.columns)
     exercise = any(sheet.answers for sheet in sheets)

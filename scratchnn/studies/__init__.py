@@ -9,6 +9,8 @@ A study is imported when it is first asked for.
 from importlib import import_module
 from typing import Any
 
+from scratchnn.checks import as_text
+
 from .lesson import StudyError, StudyResult
 
 __all__ = ["NAMES", "StudyError", "StudyResult", "load"]
@@ -22,7 +24,7 @@ def load(name: str) -> Any:
     Raises:
         StudyError: if there is none, with the nearest name.
     """
-    if name not in NAMES:
+    if as_text("studies.load", "name", name) not in NAMES:
         raise StudyError(unknown(name))
     return import_module(f".{name}", __name__)
 
@@ -32,7 +34,7 @@ def unknown(name: str) -> str:
     from difflib import get_close_matches
 
     nearest = get_close_matches(name.lower(), NAMES, n=1, cutoff=0.0)[0]
-    return f"there is no study {name!r}; did you mean {nearest!r}? There are: {', '.join(NAMES)}"
+    return f"there is no study of the name {name!r}; did you mean {nearest!r}? There are: {', '.join(NAMES)}"
 
 
 def __getattr__(name: str) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 import random
 import string
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..checks import as_int, as_text
 from ..notation import Blank, Expression, Number
 from .sheet import Answer, Factor, Line, Sheet
 
@@ -34,12 +34,14 @@ def with_blanks(sheet: Sheet, blanks: int | str | Sequence[str], seed: int) -> S
 def _chosen(sheet: Sheet, names: list[str], blanks: int | str | Sequence[str], seed: int) -> list[str]:
     if isinstance(blanks, str):
         blanks = [blanks]
-    if isinstance(blanks, Sequence):
+    if isinstance(blanks, Sequence) and not isinstance(blanks, (bytes, range)):
         for name in blanks:
-            if name not in names:
-                raise KeyError(f"no intermediate value {name!r} to leave out; there are {', '.join(names)}")
+            if as_text("explain", "blanks", name) not in names:
+                raise KeyError(
+                    f"no intermediate value {name!r} to leave out as blanks; there are {', '.join(names)}"
+                )
         return [name for name in names if name in blanks]
-    count = operator.index(blanks)
+    count = as_int("explain", "blanks", blanks)
     if not 0 <= count <= len(names):
         raise ValueError(
             f"blanks={count}, but the sheet of {sheet.title} has {len(names)} intermediate values; "

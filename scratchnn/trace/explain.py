@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import as_int, as_seed, as_text
 from ..notation.scope import exact_sum
 from ..notation.text import as_number
 from .blanks import with_blanks
@@ -47,6 +48,8 @@ def explain(
         ValueError: a parameter that got no gradient; more blanks than there are values.
         TypeError: an index that is no tuple of integers.
     """
+    name, seed = as_text("explain", "name", name), as_seed("explain", "seed", seed)
+    sample = _checked_sample(trace, sample)
     origins = Origins(trace)
     if name == "loss" and name not in trace.parameters:
         sheet = _of_loss(trace, origins, index, sample)
@@ -59,7 +62,7 @@ def _of_loss(trace: Trace, origins: Origins, index: Any, sample: int | None) -> 
     step = trace["loss"].forward
     loss = step.outputs["loss"]
     place = _entry("loss", index, loss.shape)
-    derivation = Derivation(trace, origins, _checked_sample(trace, sample))
+    derivation = Derivation(trace, origins, sample)
     derivation.derive(origins.of_output(step, "loss"), place)
     lines = derivation.lines()
     value = float(loss[place])
@@ -90,8 +93,8 @@ def _of_gradient(trace: Trace, origins: Origins, name: str, index: Any, sample: 
         found = zip(gradients, sources, strict=True)
         value = exact_sum(float(gradient[source.index(place)]) for gradient, source in found)
     if name not in trace.parameters:
-        sample = place[0] if trace.x.ndim > 1 else sample
-    derivation = Derivation(trace, origins, _checked_sample(trace, sample))
+        sample = _checked_sample(trace, place[0]) if trace.x.ndim > 1 else sample
+    derivation = Derivation(trace, origins, sample)
     if len(sources) == 1:
         derivation.derive(sources[0], place)
     else:
@@ -128,7 +131,7 @@ def _uses(trace: Trace, origins: Origins, name: str) -> tuple[list[tuple[Step, s
         return uses, trace.parameters[name]
     if name != "x":
         known = ", ".join(map(repr, [*trace.parameters, "x", "loss"]))
-        raise KeyError(f"no {name!r} to explain; there are {known}")
+        raise KeyError(f"there is no {name!r} to explain; there are {known}")
     uses = [(step, "x") for step in back if "dx" in step.outputs and _takes_input(trace, origins, step)]
     outer = [u for u in uses if not any(_inside(u[0].path, other.path) for other, _ in uses)]
     if not outer:
@@ -160,7 +163,8 @@ def _entry(name: str, index: Any, shape: tuple[int, ...]) -> Index:
     if any(not -size <= i < size for i, size in zip(place, shape, strict=True)):
         last = tuple(size - 1 for size in shape)
         raise IndexError(
-            f"{name} has shape {shape}, so there is no entry {tuple(place)}; the last one is {last}"
+            f"explain got index {index!r}: {name} has shape {shape}, so there is no entry {tuple(place)}; "
+            f"the last one is {last}"
         )
     return tuple(i % size for i, size in zip(place, shape, strict=True))
 
@@ -169,9 +173,9 @@ def _checked_sample(trace: Trace, sample: int | None) -> int | None:
     if sample is None:
         return None
     count = len(trace.x) if trace.x.ndim > 1 else 1
-    if not -count <= operator.index(sample) < count:
+    if not -count <= as_int("explain", "sample", sample) < count:
         raise IndexError(f"no sample {sample} in a batch of {count}; they are counted from 0 to {count - 1}")
-    return operator.index(sample) % count
+    return int(sample) % count
 
 
 # Words and units --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import Array
+from ..checks import Array, any_array, as_path, as_text
 from ..gradcheck.subject import short_repr
 from ..layers import Module
 from ..losses import Loss
@@ -72,10 +72,13 @@ class Trace:
         )
 
     def __getitem__(self, path: str) -> Pair:
+        path = as_text("Trace", "path", path)
         forward = [s for s in self.steps if s.path == path and s.direction == "forward"]
         backward = [s for s in self.steps if s.path == path and s.direction == "backward"]
         if not forward:
-            raise KeyError(f"no step at {path!r}; there are {', '.join(map(repr, self.paths))}")
+            raise KeyError(
+                f"this trace has no step at {path!r}; there are {', '.join(map(repr, self.paths))}"
+            )
         return Pair(forward[0], backward[0] if backward else None)
 
     def explain(
@@ -124,11 +127,12 @@ class Trace:
         """
         from .table import as_csv
 
+        file = None if path is None else as_path("Trace.to_csv", "path", path)
         text = as_csv(self)
-        if path is not None:
+        if file is not None:
             from ..files.atomic import write_atomically
 
-            write_atomically(path, text.encode())
+            write_atomically(file, text.encode())
         return text
 
     def to_latex(self) -> str:
@@ -237,7 +241,7 @@ def trace(model: Any, loss_fn: Any, x: Any, target: Any, *, optimizer: Any = Non
 def _check(model: Any, loss_fn: Any, optimizer: Any) -> None:
     if not isinstance(model, Module):
         raise TypeError(f"trace got {_what(model)} as model; it needs a scratchnn Module")
-    is_loss = callable(loss_fn) and hasattr(loss_fn, "backward") and not isinstance(loss_fn, type)
+    is_loss = callable(loss_fn) and hasattr(loss_fn, "backward") and not isinstance(loss_fn, (type, Module))
     if not is_loss or is_torch(loss_fn):
         raise TypeError(
             f"trace got {_what(loss_fn)} as loss_fn; it needs a loss object such as scratchnn.BCELoss()"
@@ -274,12 +278,7 @@ def _at_the_door(
 ) -> tuple[Array, Any]:
     """x and target in the model's dtype, x a copy."""
     dtypes = {parameter.dtype for parameter in parameters.values()}
-    try:
-        array = np.array(x, order="K")
-    except ValueError as error:
-        raise ValueError(f"{label} got x as a list whose rows differ in length; make them equal") from error
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{label} got x of dtype {array.dtype}; it needs real numbers")
+    array = np.array(any_array(label, "x", x, "biuf"), order="K")
     if array.size == 0:
         raise ValueError(f"{label} got x of shape {array.shape}, which has no numbers; it needs a sample")
     # A model of several dtypes says itself which of them it wants where.

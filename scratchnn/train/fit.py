@@ -46,8 +46,8 @@ __all__ = ["Callback", "DivergenceError", "FitState", "fit", "run_epochs"]
 Callback: TypeAlias = "Callable[[FitState], None]"
 
 
-class DivergenceError(FloatingPointError):
-    """The loss or a parameter became NaN or infinite.
+class DivergenceError(FloatingPointError, ValueError):
+    """The loss or a parameter became NaN or infinite. (A ValueError too, as scikit-learn raises.)
 
     The model and the optimizer hold what they held when the last finite loss was computed.
 
@@ -59,6 +59,10 @@ class DivergenceError(FloatingPointError):
     def __init__(self, message: str, epoch: int, step: int, history: History) -> None:
         super().__init__(message)
         self.epoch, self.step, self.history = epoch, step, history
+
+    def __reduce__(self) -> Any:
+        # By all arguments: a search that trains in other processes gets its errors as pickles.
+        return type(self), (*self.args, self.epoch, self.step, self.history)
 
 
 @dataclass
