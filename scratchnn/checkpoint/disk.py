@@ -38,8 +38,7 @@ def on_disk(
     generators, callbacks or any file are changed.
     """
     where = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-    if where is not None or recording is not None:
-        refuse_shared("fit", _uses(where, recording, callbacks))
+    refuse_shared("fit", _uses(where, recording, callbacks))
     with ExitStack() as stack:
         keeper, found = None, None
         if where is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -238,11 +239,11 @@ def _moved_in(kept: dict[str, Any]) -> tuple[Any, Any, list[tuple[str, Any]], li
     return kept["model"], kept["optimizer"], kept["schedules"], kept["generators"]
 
 
-def _architecture(model: Any) -> Any:
-    """What `snn.load` builds the model from; None for a class that a file has no words for."""
+def _architecture(model: Any) -> str | None:
+    """What `snn.load` builds the model from, as JSON; None for a class that a file has no words for."""
     from ..files.architecture import read, to_json
 
     try:
-        return to_json(read(model, "Checkpoint", ""))
+        return json.dumps(to_json(read(model, "Checkpoint", "")))
     except (TypeError, ValueError):
         return None

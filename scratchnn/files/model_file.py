@@ -30,6 +30,7 @@ __all__ = ["check_save", "load", "save"]
 
 FORMAT = 1
 KEY = "scratchnn"
+RECORDING = b"SNN"  # how the frames of a recording begin; as a length, more than is read
 # Room for about 25,000 layers. A header is text, and text becomes objects up to thirty times its size.
 MAX_HEADER = 8 * 2**20
 NAMES = {"F16": "float16", "F32": "float32", "F64": "float64"}
@@ -171,7 +172,9 @@ def _load_checkpoint(path: Any, header: dict[str, Any], model: Module | None) ->
             "it holds the checkpoint of a run, whose model is of a class that only your code can build; "
             "its weights load into one that your code has made: load(path, model=...)",
         )
-    node, wanted = _architecture(path, architecture)
+    if not isinstance(architecture, str):
+        raise _broken(path, "its architecture is no text")
+    node, wanted = _architecture(path, _json(path, architecture))
     _check_figures(path, wanted, {name: (v.shape, v.dtype.name) for name, v in weights.items()})
     return _built(path, node, wanted, weights)
 
@@ -272,8 +275,10 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 def _check_header(path: str | os.PathLike[str], file: Any) -> None:
     """The header's length, before anybody reserves memory for it, and its names, each given once."""
-    size = os.fstat(file.fileno()).st_size
-    length = int.from_bytes(file.read(8), "little")
+    size, start = os.fstat(file.fileno()).st_size, file.read(8)
+    if start[:3] == RECORDING:
+        raise _broken(path, "it is a recording of a run; snn.Recording.load(path) reads it")
+    length = int.from_bytes(start, "little")
     if length > MAX_HEADER:
         raise _broken(path, f"its header claims {length} bytes; at most {MAX_HEADER} are read")
     if size < 8 or length > size - 8:

@@ -72,8 +72,13 @@ def frame(kind: str, state: dict[str, Any], before: bytes) -> tuple[bytes, bytes
     text = json.dumps({"kind": kind, "state": packed, "arrays": listed}, allow_nan=False).encode()
     body = b"".join(value.tobytes() for value in tensors.values())
     digest = _digest(before, text, body)
+    return frame_of(text, body, digest), digest
+
+
+def frame_of(text: bytes, body: bytes, digest: bytes) -> bytes:
+    """The parts of a frame, after the head that tells them apart."""
     head = HEAD.pack(MAGIC, len(text), len(body), digest, 0)[:CHECKED]
-    return b"".join((head, struct.pack("<I", zlib.crc32(head)), text, body)), digest
+    return b"".join((head, struct.pack("<I", zlib.crc32(head)), text, body))
 
 
 def frames(path: str, file: IO[bytes]) -> Iterator[Frame]:
@@ -112,9 +117,10 @@ def body_of(path: str, file: IO[bytes], span: Span) -> bytes:
     file.seek(span.start)
     data = file.read(span.stop - span.start)
     if len(data) == span.stop - span.start and data[:4] == MAGIC:
-        _, text_size, body_size, _, _ = HEAD.unpack_from(data)
+        _, text_size, body_size, digest, _ = HEAD.unpack_from(data)
         text, body = data[HEAD.size : HEAD.size + text_size], data[HEAD.size + text_size :]
-        if len(body) == body_size and _digest(span.before, text, body) == span.digest:
+        # The one in the head tells an equal frame of another file, where another one comes before it.
+        if len(body) == body_size and digest == span.digest == _digest(span.before, text, body):
             return body
     raise FileFormatError(f"{path} is not the file that was read: it was replaced or changed; load it again")
 

@@ -183,7 +183,7 @@ def fit(
             for callback in others:
                 if isinstance(callback, Watching):
                     callback._begin(state)
-            if checkpoint is not None or recording is not None:
+            if checkpoint is not None or callbacks:
                 from ..checkpoint.disk import on_disk
 
                 kept = on_disk(checkpoint, recording, others, state, regime, batches, held_out, named, tell)
