@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .things import shown
 
-__all__ = ["FLOAT_DTYPES", "REAL_DTYPES", "Array", "any_array", "as_array", "as_dtype"]
+__all__ = ["FLOAT_DTYPES", "REAL_DTYPES", "Array", "any_array", "as_array", "as_dtype", "unmasked"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -54,7 +54,7 @@ def as_array(owner: str, name: str, value: Any, dtype: Any = None) -> Array:
         TypeError: an array of another dtype, a masked array, or something that is not numeric.
         ValueError: a list whose rows differ in length.
     """
-    array = value if type(value) is np.ndarray else _unmasked(owner, name, value)
+    array = value if type(value) is np.ndarray else unmasked(owner, name, value)
     if hasattr(value, "__array__"):
         if array.dtype == dtype or (dtype is None and array.dtype in FLOAT_DTYPES):
             return array
@@ -76,7 +76,7 @@ def any_array(owner: str, name: str, value: Any, kinds: str = "biufc") -> Array:
         TypeError: a masked array, another dtype, something that is not numeric.
         ValueError: a list whose rows differ in length.
     """
-    array = value if type(value) is np.ndarray else _unmasked(owner, name, value)
+    array = value if type(value) is np.ndarray else unmasked(owner, name, value)
     _check_numeric(owner, name, value, array)
     if array.dtype.kind not in kinds and array.size:
         needs = "ints" if "f" not in kinds else "real numbers"
@@ -84,8 +84,9 @@ def any_array(owner: str, name: str, value: Any, kinds: str = "biufc") -> Array:
     return array
 
 
-def _unmasked(owner: str, name: str, value: Any) -> Array:
-    """`value` as NumPy reads it; refused are masked arrays, which would lose their mask, and ragged lists."""
+def unmasked(owner: str, name: str, value: Any) -> Array:
+    """`value` as NumPy reads it, of any dtype; masked arrays, which would lose their mask, and ragged lists
+    are refused."""
     parts = value if isinstance(value, (list, tuple)) else (value,)
     if any(isinstance(part, np.ma.MaskedArray) for part in parts):
         raise TypeError(

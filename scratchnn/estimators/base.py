@@ -23,6 +23,7 @@ from ..optim import SGD, Adam, Optimizer
 from ..random import Generator
 from ..train.fit import DivergenceError, FitState, run_epochs
 from ..train.progress import progress_bar
+from .arguments import check_table, check_targets, check_weights
 from .network import LINKS, Head, arrange, make_network, through
 from .parameters import check_parameters, widths_of
 from .training import Orders, Rows, make_engine
@@ -124,7 +125,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             self._take_settings()
         held_out = None
         if X_val is not None:
-            X_val, y_val = self._validated(X_val, y_val, False)
+            X_val, y_val = self._validated(X_val, y_val, False, ("X_val", "y_val"))
             held_out = Data(X_val, self._encode(y_val))
         elif self.early_stopping and self.solver != "lbfgs":
             data, held_out = self._split(data)
@@ -136,6 +137,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     def _data(self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool) -> Data:
         X, y = self._validated(X, y, first)
         weight = None
+        check_weights(type(self).__name__, "sample_weight", sample_weight, len(X))
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
         if (first and not incremental) or (first and not hasattr(self, "classes_")):
@@ -154,7 +156,12 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         # A row that counts nothing is no row.
         return data if (weight > 0).all() else data.of(np.flatnonzero(weight))
 
-    def _validated(self, X: Any, y: Any, first: bool) -> tuple[Array, Any]:
+    def _validated(
+        self, X: Any, y: Any, first: bool, names: tuple[str, str] = ("X", "y")
+    ) -> tuple[Array, Any]:
+        owner = type(self).__name__
+        rows = check_table(owner, names[0], X)
+        check_targets(owner, names[1], y, rows, self._numeric_targets)
         X, y = validate_data(
             self,
             X,
@@ -392,6 +399,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
     def _inputs(self, X: Any) -> Array:
         check_is_fitted(self, "model_")
+        check_table(type(self).__name__, "X", X)
         return _dense(validate_data(self, X, reset=False, accept_sparse=("csr", "csc"), dtype=self._dtype))
 
     def _output(self, X: Any) -> Array:

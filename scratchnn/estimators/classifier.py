@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import (
 )
 
 from ..checks import Array
+from .arguments import check_classes
 from .base import BaseMLP, Data
 from .network import Head, class_head
 
@@ -144,6 +145,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 "class_weight='balanced' is not known from a part of the rows; give partial_fit a dict, from "
                 "sklearn.utils.class_weight.compute_class_weight"
             )
+        check_classes(type(self).__name__, "classes", classes)
         if _check_partial_fit_first_call(self, classes):
             kind = type_of_target(y)
             self._set_classes(y if kind.startswith("multilabel") else classes, kind)
