@@ -908,6 +908,90 @@ def a_loss_of_ones_own(g: G) -> Any:
     return Loss(), draws(N, M), T
 
 
+@layout
+def loss_and_gradient(g: G) -> Any:
+    """loss(x, t) and gradient(x, t), which returns a dict."""
+
+    class TwoLayerNet:
+        def __init__(self) -> None:
+            self.params = {"W1": draws(D, H), "b1": np.zeros(H), "W2": draws(H, M), "b2": np.zeros(M)}
+
+        def predict(self, x: Any) -> Any:
+            h = np.tanh(x @ self.params["W1"] + self.params["b1"])
+            return h, h @ self.params["W2"] + self.params["b2"]
+
+        def loss(self, x: Any, t: Any) -> Any:
+            return ((self.predict(x)[1] - t) ** 2).sum() / 2
+
+        def gradient(self, x: Any, t: Any) -> Any:
+            h, y = self.predict(x)
+            dz = (y - t) @ self.params["W2"].T * (1 - h**2)
+            grads = {"W2": g("W2", h.T @ (y - t)), "b2": g("b2", (y - t).sum(0))}
+            grads["W1"], grads["b1"] = g("W1", x.T @ dz), g("b1", dz.sum(0))
+            return grads
+
+    return TwoLayerNet(), X, T
+
+
+@layout
+def function_and_its_gradient(g: G) -> Any:
+    def cost(theta: Any, X: Any, y: Any) -> Any:
+        return ((X @ theta - y) ** 2).mean()
+
+    def gradient(theta: Any, X: Any, y: Any) -> Any:
+        return g("theta", 2 * X.T @ (X @ theta - y) / y.size)
+
+    return (cost, gradient), draws(D, M), X, T
+
+
+@layout
+def cost_with_the_data_first(g: G) -> Any:
+    def cost(X: Any, y: Any, theta: Any) -> Any:
+        residual = X @ theta - y
+        return (residual**2).mean(), g("theta", 2 * X.T @ residual / y.size)
+
+    return cost, X, T, draws(D, M)
+
+
+@layout
+def private_names(g: G) -> Any:
+    class Layer:
+        def __init__(self) -> None:
+            self._W, self.__b = draws(D, H), draws(H)
+
+        def forward(self, x: Any, training: bool = True) -> Any:
+            self._x = x
+            return x @ self._W + self.__b
+
+        def backward(self, grad_out: Any, cache: Any = None, verbose: bool = False) -> Any:
+            self._dW, self.__db = g("W", self._x.T @ grad_out), g("b", grad_out.sum(0))
+            return grad_out @ self._W.T
+
+    return Layer(), X
+
+
+@layout
+def recurrent_with_a_state(g: G) -> Any:
+    """The state goes in and comes out; dh is the gradient of the one that came out."""
+
+    class Recurrent:
+        def __init__(self) -> None:
+            self.Wx, self.Wh, self.h = draws(D, H), draws(H, H, seed=7), draws(N, H)
+
+        def forward(self, x: Any) -> Any:
+            self.x, self.h_before = x, self.h
+            self.h = np.tanh(x @ self.Wx + self.h @ self.Wh)
+            return self.h
+
+        def backward(self, dh: Any) -> Any:
+            dz = dh * (1 - self.h**2)
+            self.dh_before = dz @ self.Wh.T
+            self.dWx, self.dWh = g("Wx", self.x.T @ dz), g("Wh", self.h_before.T @ dz)
+            return dz @ self.Wx.T
+
+    return Recurrent(), X
+
+
 @unnamed
 def unguessable_names(g: G) -> Any:
     class Thing:

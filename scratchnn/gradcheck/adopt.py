@@ -65,6 +65,7 @@ class Value:
         names: all its names, as `names.rank` reads them, and those of views of it, with their positions.
         places: where it is, and where views of it are, with their positions.
         sources: its gradients, which are added up. note: why it cannot be checked, where there are none.
+        moves: a forward puts another in its place, as a recurrent layer does with its state.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Value:
     places: list[tuple[Place, Positions]] = field(default_factory=list)
     sources: list[tuple[Source, Positions]] = field(default_factory=list)
     note: str = ""
+    moves: bool = False
 
     def __deepcopy__(self, memo: Any) -> Value:
         return self

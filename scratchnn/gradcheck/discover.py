@@ -19,7 +19,7 @@ from .agreement import Agreement
 from .form import RATE, Form
 from .match import Candidate, match
 from .memory import families, positions
-from .names import RATES, TARGETS, is_named, rank
+from .names import RATES, TARGETS, is_named, is_weight, rank
 from .observe import Seen, differs, forward, observe
 from .returned import leaves
 from .subject import ModuleSubject, argument_names, held_random, unknown_constant
@@ -152,6 +152,8 @@ class _Search:
         self._forget(first, depends)
         trained = [v for v in values if v.argument is not None or id(v) in depends]
         seen = [observe(bare, dy) for dy in self.dys]
+        for value in trained:
+            value.moves = value.argument is None and value.address not in seen[0].kept
         candidates = list(self._candidates(seen[0], seen[1], trained))
         trained += self._rare(seen[0], candidates) + self._unused(seen[0], candidates, values, depends)
         self.subject = _subject(self.world, self.form, trained)
@@ -211,19 +213,22 @@ class _Search:
         for _ in range(POINTS):
             try:
                 y = self.subject.output(arrays)
-                for k, value in enumerate(values):
-                    if id(value) not in found and self._moves(arrays, k, y):
-                        found.add(id(value))
+                left = [k for k, value in enumerate(values) if id(value) not in found]
+                # All at once first: most of what is left has nothing to do with the output.
+                if self._moves(arrays, left, y):
+                    found |= {id(values[k]) for k in left if self._moves(arrays, [k], y)}
             except Exception:  # out of the forward's domain: this point tells nothing
                 pass
             arrays = [v.array + _scale(v.array) * self.rng.standard_normal(v.array.shape) for v in values]
         return found
 
-    def _moves(self, arrays: list[Array], k: int, y: Array) -> bool:
+    def _moves(self, arrays: list[Array], some: list[int], y: Array) -> bool:
+        """Another y comes out when some of the arrays are others."""
         for size in PROBES:
             moved = list(arrays)
-            step = self.rng.uniform(0.5, 1, arrays[k].shape) * self.rng.choice([-1, 1], arrays[k].shape)
-            moved[k] = arrays[k] + size * _scale(arrays[k]) * step
+            for k in some:
+                step = self.rng.uniform(0.5, 1, arrays[k].shape) * self.rng.choice([-1, 1], arrays[k].shape)
+                moved[k] = arrays[k] + size * _scale(arrays[k]) * step
             try:
                 other = self.subject.output(moved)
             except Exception:  # a forward that does not like another value reads it
@@ -306,7 +311,8 @@ class _Search:
         """Weights that have a gradient by name and do not move the output: it must be 0."""
         found = []
         for value in values:
-            if value.argument is not None or id(value) in depends or value.address not in seen.kept:
+            known = value.argument is not None or id(value) in depends or value.address not in seen.kept
+            if known or not is_weight(value.names[0][0][-1]):
                 continue
             names = [c for c in candidates if c.live and c.steps and rank(c.steps, value.names[0][0]) == 0]
             itself = any(c.source.where == value.address for c in candidates if c.live)
@@ -334,9 +340,9 @@ class _Search:
         """Its place says that it is not trained: a target, data, or what a function reads from outside."""
         if value.argument is not None:
             name = value.name.lower()
-            return (
-                name in TARGETS if self.form.has_backward else self.form.forward is not None or name in DATA
-            )
+            if not self.form.takes_data:
+                return name in TARGETS
+            return self.form.forward is not None or name in DATA
         outside = [key for key in {*seen.before, *seen.after} if key[0][1] == OUTSIDE]
         pure = not any(seen.changed(key) for key in outside)
         return (

@@ -5,6 +5,7 @@
     forward(x) -> None, y in .output    backward(dy), dx in .dinputs
     forward(x) -> (y0, y1)              backward(dy0, dy1)
     forward(x) -> y                     backward(x, dy), backward(dy, learning_rate)
+    loss(x, t) -> loss                  gradient(x, t) -> grads
     loss(x, t) -> (loss, grads)
 
 An argument of backward that has the name of one of forward's is that one; one with the name of a rate is a
@@ -36,6 +37,10 @@ METHODS = (
     ("forward_prop", "backward_prop"),
     ("fprop", "bprop"),
     ("call", "backward"),
+    ("loss", "gradient"),
+    ("loss", "gradients"),
+    ("loss", "grad"),
+    ("cost", "gradient"),
 )
 OUTPUTS = (
     "output",
@@ -83,11 +88,14 @@ class Given:
     Attributes:
         kind: "upstream", "input", "output", "saved" or "rate". name: its own.
         which: of the outputs or inputs, or an index or slice of what forward returned.
+        optional: it has a default. keyword: one before it was left out.
     """
 
     kind: str
     name: str
     which: Any = 0
+    optional: bool = False
+    keyword: bool = False
 
 
 class Form:
@@ -125,6 +133,13 @@ class Form:
         return f"{self.names[1]}({', '.join(given.name for given in self._given)})"
 
     @property
+    def takes_data(self) -> bool:
+        """It is a loss of data: it returns (loss, grads), or gradient(x, t) stands beside loss(x, t)."""
+        return all(given.kind == "input" for given in self._given) and (
+            not self.has_backward or bool(self._given)
+        )
+
+    @property
     def takes_rate(self) -> bool:
         """Backward asks for a learning rate."""
         return any(given.kind == "rate" for given in self._given)
@@ -158,9 +173,10 @@ class Form:
         if backward is None:
             return result[1] if len(result) == 2 else tuple(result[1:])
         values = {"upstream": dys, "input": world.arguments, "output": outputs, "saved": result}
-        arguments = [RATE if g.kind == "rate" else values[g.kind][g.which] for g in self._given]
+        chosen = [(g, RATE if g.kind == "rate" else values[g.kind][g.which]) for g in self._given]
+        named = {g.name: value for g, value in chosen if g.keyword}
         with world.running():
-            return backward(*arguments)
+            return backward(*(value for g, value in chosen if not g.keyword), **named)
 
     # ---- reading -----------------------------------------------------------------------------------
 
@@ -177,12 +193,13 @@ class Form:
         if backward is None:
             self._read_loss(result)
             return
-        self._given = self._sorted(backward, world.argument_names)
-        self.upstream = sum(given.kind == "upstream" for given in self._given)
         if result is None:
             self._kept = self._find_output(world, before)
             result = world.get(self._kept)
         self._many = isinstance(result, tuple)
+        scalar = np.size(result[0] if self._many and result else result) == 1
+        self._given = self._sorted(backward, world.argument_names, scalar)
+        self.upstream = sum(given.kind == "upstream" for given in self._given)
         outputs = list(result[: max(self.upstream, 1)]) if self._many else [result]
         self._check_outputs(outputs)
         self._find_saved(result[len(outputs) :] if self._many else (), len(outputs), len(world.arguments))
@@ -218,7 +235,8 @@ class Form:
             )
         self._many = True
 
-    def _sorted(self, backward: Any, names: Sequence[str]) -> list[Given]:
+    def _sorted(self, backward: Any, names: Sequence[str], scalar: bool) -> list[Given]:
+        """The arguments of backward, each with what it is for; `scalar`: the output is one number."""
         parameters = parameters_of(backward)
         if parameters is None:
             return [Given("upstream", "dy")]
@@ -226,29 +244,36 @@ class Form:
         asked = [p for p in parameters if p.kind in kinds]
         if not asked and any(p.kind is p.VAR_POSITIONAL for p in parameters):
             return [Given("upstream", "dy")]
+        # backward(x) after forward(x) is given dy, but a loss needs none.
+        alone = sum(p.default is p.empty and p.name.lower() not in RATES for p in asked) == 1
+        alone = alone and len(names) == 1 and not scalar
         found: list[Given] = []
         upstream = 0
-        only = len([p for p in asked if p.default is p.empty and p.name.lower() not in RATES]) == 1
+        left_out = False
         for p in asked:
-            name = p.name.lower()
+            name, optional = p.name.lower(), p.default is not p.empty
+            given = Given("upstream", p.name, upstream, optional, left_out)
             if name in RATES:
-                found.append(Given("rate", p.name))
-            elif p.name in names and not (only and upstream == 0 and len(names) == 1):
-                found.append(Given("input", p.name, names.index(p.name)))
-            elif p.default is not p.empty and upstream:
-                break
+                given.kind = "rate"
+            elif p.name in names and not (alone and upstream == 0):
+                given.kind, given.which = "input", names.index(p.name)
+            elif name in CACHES:
+                given.kind = "saved"
+            elif optional and (upstream or (scalar and found)):
+                left_out = True
+                continue
             elif name in OUTPUTS[:3] or (name == "y" and upstream and self.forward is None):
-                found.append(Given("output", p.name))
-            elif name in CACHES or (upstream and not upstream_like(p.name, self.outputs)):
-                found.append(Given("saved", p.name))
+                given.kind, given.which = "output", 0
+            elif upstream and not upstream_like(p.name, self.outputs):
+                given.kind = "saved"
             elif name in TARGETS:
                 raise TypeError(
                     f"{self.names[1]} asks for {p.name!r}, which {self.names[0]} does not: a backward that "
                     f"has the loss in it. Give gradcheck a function that returns (loss, grads); or {EXPECTED}"
                 )
             else:
-                found.append(Given("upstream", p.name, upstream))
                 upstream += 1
+            found.append(given)
         return found
 
     def _find_output(self, world: World, before: dict[Address, Any]) -> Address:
@@ -285,6 +310,8 @@ class Form:
 
     def _find_saved(self, rest: Sequence[Any], outputs: int, inputs: int) -> None:
         """What forward returned after its outputs goes to the arguments of backward that are left."""
+        if not rest:
+            self._given = [g for g in self._given if g.kind != "saved" or not g.optional]
         saved = [given for given in self._given if given.kind == "saved"]
         if self.forward is None and saved and not rest and len(self._given) - 1 == inputs:
             for k, given in enumerate(self._given[1:]):

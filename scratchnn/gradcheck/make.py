@@ -135,12 +135,14 @@ def _pair(pair: tuple[Any, Any], inputs: Sequence[Any], constants: Sequence[Any]
         for p in parameters_of(pair[1]) or ()
         if p.name not in names and upstream_like(p.name, form.outputs)
     ]
+    asked = [p.name for p in parameters_of(pair[1]) or () if p.default is p.empty]
+    without = bool(asked) and set(asked) <= set(names)  # gradient(w, x) beside loss(w, x): no dy
     outside = [p for p in world.places() if p.kind in FLOATS and p.address[0][1] == OUTSIDE]
     read: list[str] = []
-    if subject is not pair or nested or outside or len(upstream) > 1:
+    if subject is not pair or nested or outside or without or len(upstream) > 1:
         adopted = _adopted(form, subject, inputs, None, None, constants)
         read = [name for name in adopted.constants if name not in names]
-        plain = subject is pair and not nested and len(upstream) <= 1
+        plain = subject is pair and not nested and not without and len(upstream) <= 1
         if not plain or adopted.unchecked or set(adopted.names) - set(names):
             return adopted
     made = PairSubject(*pair, inputs, constants)

@@ -85,6 +85,9 @@ class _Matching:
     def run(self) -> None:
         for value in self.values:
             self._by_name(value, [c for c in self.free if c.returned and self._named(c, value)])
+        for value in self._open():
+            if value.argument is None:
+                self._by_name(value, [c for c in self.free if self._named(c, value)])
         self._single()
         for value in self._open():
             self._by_name(value, [c for c in self.free if self._named(c, value)])
@@ -117,7 +120,9 @@ class _Matching:
                 return
             if all(best is not other for other, _ in chosen):
                 chosen.append((best, positions))
-        self._add_up(value, chosen)
+        # dh may be the gradient of the state that came out as well as of the one that went in.
+        if not value.moves or self.agrees(value, _parts(chosen)):
+            self._add_up(value, chosen)
 
     def _one_of(self, value: Value, group: list[Candidate], positions: Array | None) -> Candidate | None:
         """Of several arrays with the name of one gradient, the one; None where they contradict each other."""
@@ -159,9 +164,8 @@ class _Matching:
         inputs = [value for value in self._open() if value.argument is not None]
         if not single or not inputs:
             return
-        given = single[0].array
-        others = [v for v in self._open() if v.array.shape == np.shape(given) != inputs[0].array.shape]
-        if not any(self.agrees(other, [(given, None)]) for other in others):
+        another = any(_fits(single[0], v) for v in self._open()) and not _fits(single[0], inputs[0])
+        if not another:
             self._give(inputs[0], (single[0], None))
 
     def _claims(self) -> None:

@@ -15,7 +15,16 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["RATES", "TARGETS", "gradient_like", "is_named", "rank", "returned_names", "upstream_like"]
+__all__ = [
+    "RATES",
+    "TARGETS",
+    "gradient_like",
+    "is_named",
+    "is_weight",
+    "rank",
+    "returned_names",
+    "upstream_like",
+]
 
 TARGETS = frozenset(
     {
@@ -44,7 +53,8 @@ PREFIXES = (
     r"nabla_?",
     r"delta_?",
     r"deriv(?:ative)?s?_(?:of_)?",
-    r"[dD][LJCElE]_?[dD]_?",
+    r"[dD](?:[LJCE]|[lL]oss|[cC]ost|[eE]rr(?:or)?)_?(?:by_?|wrt_?)?[dD]_?",
+    r"der_",
     r"partial_?",
     r"[dg]_",
     r"d",
@@ -91,6 +101,8 @@ SYNONYMS = [
     (re.compile(r"(?:bias(?:es)?)(?=\d*$)"), "b"),
     (re.compile(r"(?:inputs?)(?=\d*$)"), "x"),
 ]
+WEIGHT = re.compile(r"(?:[wWbBuU](?:\d|_|$)|W[a-z]{1,2}$|weights?|bias(?:es)?|kernels?|gamma|beta)")
+MANGLED = re.compile(r"^_[A-Za-z]\w*?__(?=[A-Za-z])")
 LONGEST = 6  # steps of a path that are read in every way
 
 Steps = Sequence[Any]
@@ -98,6 +110,7 @@ Steps = Sequence[Any]
 
 def _bases(step: str) -> list[str]:
     """What is left of a name without each marker that it may have."""
+    step = step.strip("_")
     if step.lower() in WHOLE:
         return [""]
     found = (pattern.fullmatch(step) for pattern in MARKED)
@@ -127,6 +140,11 @@ def _exact(step: Any) -> Any:
     return step
 
 
+def _public(step: Any) -> Any:
+    """An attribute's name as its class writes it: __W of a Layer is kept as _Layer__W."""
+    return MANGLED.sub("", step) if isinstance(step, str) else step
+
+
 def _loose(step: Any) -> Any:
     return step.lower().replace("_", "") if isinstance(step, str) else step
 
@@ -145,7 +163,8 @@ def _path(steps: Steps, level: Callable[[Any], Any]) -> tuple[Any, ...]:
 
 def rank(candidate: Steps, value: Steps) -> int | None:
     """How well `candidate` names the gradient of `value`: 0 to 2 for the whole path, more for its end."""
-    steps = list(candidate)[-LONGEST:]
+    steps = [_public(step) for step in candidate][-LONGEST:]
+    value = [_public(step) for step in value]
     ways = [
         [(s, False), *((b, True) for b in _bases(s))] if isinstance(s, str) else [(s, False)] for s in steps
     ]
@@ -166,6 +185,11 @@ def rank(candidate: Steps, value: Steps) -> int | None:
 def is_named(found: int | None) -> bool:
     """The whole path agreed: the name leaves no doubt whose gradient it is."""
     return found is not None and found < 10
+
+
+def is_weight(name: Any) -> bool:
+    """W2, b, weight_hh, gamma: what a layer calls its weights, and never what it remembers of a forward."""
+    return isinstance(name, str) and WEIGHT.match(_public(name).strip("_")) is not None
 
 
 def returned_names(function: Any) -> Any:
