@@ -73,7 +73,7 @@ def _run_module(subject: ModuleSubject, leaves: list[Traced]) -> Any:
     model, loss_fn = copy.deepcopy((subject.pristine, subject.loss_fn))
     inputs, rest = leaves[: len(subject.inputs)], leaves[len(subject.inputs) :]
     for parameter, array in zip(model.parameters(), rest, strict=True):
-        parameter.data = array
+        vars(parameter)["data"] = array  # set as an attribute it would be made a plain array
     tape = leaves[0].node.tape if leaves[0].node is not None else Tape()
     for path, module in model.named_modules():
         kind = short_repr(module) if isinstance(module, Adopted) else type(module).__name__
