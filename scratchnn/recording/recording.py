@@ -38,8 +38,8 @@ class Recording(Tape):
     Args:
         every: keep each step whose number is a multiple of this.
         path: of a file that grows as the run goes; what is in it stays readable whatever becomes of the
-            process. A file that is there is replaced, except by a run that goes on from its checkpoint. None
-            keeps everything in memory.
+            process. A file that is there is replaced, except by a run that goes on from its checkpoint. A
+            relative path means the folder the program is in now. None keeps everything in memory.
         max_bytes: of what is kept of the steps. When it is full, every second step is dropped and `every`
             doubled; a warning at the end of the run says so.
     Attributes:
@@ -48,6 +48,8 @@ class Recording(Tape):
         TypeError, ValueError: numbers that are not positive.
     Warns:
         RuntimeWarning: it was full; the file could not be written (a full disk): the training goes on.
+
+    While a run goes, its file is locked; `fit` raises RuntimeError where another run writes to it.
     """
 
     def __init__(

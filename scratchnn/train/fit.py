@@ -138,8 +138,9 @@ def fit(
         clip_grad_norm: scale the gradients of a step down to this norm, all together.
         clip_grad_value: cut their elements to plus or minus this, first.
         checkpoint: a path, or a Checkpoint: keep the run there as it goes, and go on from there if the file
-            exists, with the result of a run that was never interrupted. The program must be the same, data
-            included. A file of a finished run leaves nothing to do.
+            exists, with the result of a run that was never interrupted; `history.resumed` says so. The
+            program must be the same, data and initial weights included, except for more epochs. A file of a
+            finished run leaves nothing to do. What batches from a custom iterable hold cannot be compared.
     Returns:
         History.
     Raises:
@@ -148,9 +149,11 @@ def fit(
         TypeError, ValueError, IndexError: data that do not fit the model or the loss, a measure that is not
             taken, a checkpoint that is damaged or of another run; nothing is changed. OSError: no place for
             the first checkpoint, or for what a ModelCheckpoint will write.
-        RuntimeError: another run is training the model, or uses the optimizer, a schedule or a callback.
+        RuntimeError: another run is training the model, or uses the optimizer, a schedule or a callback, or
+            writes to the checkpoint or the recording, in this process or in another.
     Warns:
         RuntimeWarning: a later checkpoint could not be written (a full disk); the last one is still whole.
+            What a callback remembers is too much for the file, and is left out.
     """
     recording, others = _apart(callbacks)
     check_arguments(model, loss_fn, optimizer, epochs, engine, others)
