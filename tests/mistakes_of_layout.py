@@ -207,6 +207,39 @@ def x_not_turned() -> Any:
     return pair, (rng(7).standard_normal((M, M)), rng(1).standard_normal((M, M))), None, None
 
 
+@mistake("weight-term")
+def weight_decay_in_the_gradient() -> Any:
+    return columns(weight=lambda self, dZ, A: dZ @ A.T + 0.01 * (self.W1 if A is self.X else 0))
+
+
+@mistake("weight-term")
+def a_penalty_without_its_2() -> Any:
+    def cost(W: Any, X: Any, y: Any) -> Any:
+        return ((X @ W - y) ** 2).mean() + 0.1 * (W * W).sum()
+
+    def cost_vjp(dl: Any, W: Any, X: Any, y: Any) -> Any:
+        return dl * (2 * X.T @ (X @ W - y) / y.size + 0.1 * W)
+
+    return (
+        (cost, cost_vjp),
+        (rng(1).standard_normal((D, 1)), data(), rng(2).standard_normal((N, 1))),
+        None,
+        None,
+    )
+
+
+@mistake("constant-factor")
+def attention_without_its_scale() -> Any:
+    def scores(q: Any, k: Any) -> Any:
+        return np.tanh(q @ k.T / np.sqrt(q.shape[1]))
+
+    def scores_vjp(dy: Any, q: Any, k: Any, y: Any) -> Any:
+        ds = dy * (1 - y * y)
+        return ds @ k, ds.T @ q
+
+    return (scores, scores_vjp), (rng(1).standard_normal((4, D)), rng(2).standard_normal((N, D))), None, None
+
+
 # ---- (N,) against (N, 1), and other counts -----------------------------------------------------
 
 

@@ -78,6 +78,31 @@ def softmax_gradient_for_log_softmax() -> Any:
     return pair(log_softmax, lambda dy, y: F.softmax_vjp(dy, np.exp(y), -1))
 
 
+@mistake("derivative-misspelt")
+def tanh_without_the_square() -> Any:
+    return net(slope=lambda self: 1 - self.h)
+
+
+@mistake("derivative-misspelt")
+def y_for_y_times_1_minus_y() -> Any:
+    return plain(sigmoid, lambda dy, z, y: dy * y)
+
+
+@mistake("derivative-forgotten")
+def the_error_passed_down() -> Any:
+    """e W^T where (e f') W^T is right; dW has the derivative."""
+
+    def backward(self: Any, dy: Any) -> Any:
+        dz2 = dy * self.output_slope()
+        self.grads2(dz2)
+        dz1 = self.hidden(self.pass_down(dy))
+        self.w1.accumulate(self.x.T @ dz1)
+        self.b1.accumulate(self.bias_sum(dz1))
+        return dz1 @ self.w1.data.T
+
+    return net(backward=backward)
+
+
 # ---- softmax ----------------------------------------------------------------------------------
 
 

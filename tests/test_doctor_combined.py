@@ -72,6 +72,17 @@ class Lost(Squared):
         return dloss * (self.p - self.t)
 
 
+class Logits(Squared):
+    """Binary cross-entropy of probabilities, with the gradient of the logits."""
+
+    def __call__(self, p: Any, t: Any) -> Any:
+        self.p, self.t = p, t
+        return -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
+
+    def backward(self, dloss: Any = 1.0) -> Any:
+        return dloss * (self.p - self.t) / self.p.size
+
+
 COMBINED: dict[str, tuple[list[str], Any]] = {
     "a bias over everything, a weight divided": (
         ["bias-over-everything", "mean-for-sum"],
@@ -150,6 +161,41 @@ COMBINED: dict[str, tuple[list[str], Any]] = {
             (data(),),
             None,
             None,
+        ),
+    ),
+    "a factor above a slope that is not linear in dy": (
+        ["derivative-at-gradient", "factor-2-dropped"],
+        lambda: (
+            deep(slope3=lambda self, dy: dy * dy * (1 - dy))[0],
+            (data(),),
+            type(
+                "Loss",
+                (Squared,),
+                {"backward": lambda self, dloss=1.0: dloss * (self.p - self.t) / self.p.size},
+            )(),
+            targets(),
+        ),
+    ),
+    "p - t for dL/dp, and the wrong slope": (
+        ["softmax-twice", "derivative-of-another"],
+        lambda: (
+            deep(slope3=lambda self, dy: dy * (1 - self.y**2))[0],
+            (data(),),
+            Logits(),
+            targets().round(),
+        ),
+    ),
+    "a factor without a meaning everywhere, a sign in one": (
+        ["constant-factor", "sign-flipped"],
+        lambda: deep(
+            slope3=lambda self, dy: 0.37 * dy * self.y * (1 - self.y),
+            weight1=lambda self, dz: -(self.x.T @ dz),
+        ),
+    ),
+    "weight decay and a bias": (
+        ["weight-term", "no-gradient"],
+        lambda: deep(
+            weight1=lambda self, dz: self.x.T @ dz + 0.1 * self.W1, sum2=lambda self, dz: 0 * self.b2
         ),
     ),
     "two weights by factors of their own": (

@@ -123,7 +123,9 @@ def find_blocks(tape: Tape, output: Node) -> list[Block]:
             elif _elementwise(x, inside, tape):
                 whole = x.op not in ELEMENTWISE or not x.parents
                 others.append(Block(y.op, x, y, inside, 1 if len(inside) == 1 else 2 if whole else 3))
-    # Nobody writes a rule for a part of a sigmoid.
+    # Nobody writes a rule for a part of a sigmoid, and 1 - p is no sigmoid of a -x inside one.
+    middles = {i for block in known for i in block.inside - {block.y.index}}
+    known = [block for block in known if block.x.index not in middles]
     parts = {(x, y) for block in known for y in block.inside for x in block.inside | {block.x.index}}
     others = [block for block in others if (block.x.index, block.y.index) not in parts]
     return sorted([*known, *others], key=lambda block: block.rank)

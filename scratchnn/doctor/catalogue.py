@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .case import Case, Slip
-from .wrong_flow import not_accumulated, upstream
+from .wrong_flow import not_accumulated, passed_down, upstream
 from .wrong_products import matrix_products, products, signs
 from .wrong_rules import activations
 from .wrong_sums import biases, weights
@@ -26,6 +26,7 @@ CATALOGUE: dict[str, str] = {
     "factor-2-dropped": "the 2 of the squared error's derivative is missing",
     "factor-2-doubled": "the 2 of the squared error's derivative was multiplied in twice",
     "constant-factor": "the gradient is off by a constant",
+    "weight-term": "a multiple of the weight itself is added to its gradient, or is missing from it",
     "no-gradient": "the backward gives no gradient",
     "bias-wrong-axis": "the bias gradient is summed over the wrong axis",
     "bias-over-everything": "the bias gradient is summed over everything",
@@ -39,6 +40,7 @@ CATALOGUE: dict[str, str] = {
     "derivative-at-input": "the activation's derivative in terms of its output is applied to its input",
     "derivative-at-gradient": "the activation's derivative is taken at the upstream gradient",
     "derivative-of-another": "the derivative of another activation is used",
+    "derivative-misspelt": "the activation's derivative in terms of its output is written wrongly",
     "derivative-forgotten": "the activation's derivative is forgotten",
     "derivative-twice": "the activation's derivative is applied twice",
     "relu-mask-from-gradient": "the ReLU's mask is taken from the gradient instead of the input",
@@ -68,6 +70,7 @@ def slips(case: Case) -> Iterator[Slip]:
         products,
         not_accumulated,
         broadcast,
+        passed_down,
         upstream,
         signs,
         epsilons,

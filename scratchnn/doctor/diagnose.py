@@ -144,11 +144,14 @@ def _examine(subject: Subject, measured: Measured, case: Case | None, truth: lis
     free = {i for i, g in enumerate(given) if g is None} if case and case.parameters_after else set()
     dloss = float(measured.cotangent) if measured.cotangent.ndim == 0 else None
     meanings = Meanings(case, sizes_of(subject, measured, case), "MSE" in subject.title, dloss)
-    compared = tensors(subject.names, truth, given, failing, free)
+    inputs = case.inputs if case is not None else frozenset()
+    # Weight decay is a matter of weights.
+    values = [np.zeros(0) if i in inputs else v for i, v in enumerate(subject.values)]
+    compared = tensors(subject.names, values, truth, given, failing, free)
     found = explain(case, compared, meanings)
     if (written := _written_into(subject, measured)) is not None:
         finding, copies = written
-        shielded = tensors(subject.names, truth, copies, failing, free)
+        shielded = tensors(subject.names, values, truth, copies, failing, free)
         besides = [
             Explanation((finding, *e.findings), e.missing, e.with_one_more())
             for e in explain(case, shielded, meanings)

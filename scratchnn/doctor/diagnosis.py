@@ -97,5 +97,4 @@ def _all(names: list[str]) -> str:
 
 
 def _wrapped(text: str, indent: str = "  ") -> str:
-    text = text[0].upper() + text[1:] if text.startswith(("each ", "every ")) else text
     return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent)

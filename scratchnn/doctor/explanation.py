@@ -106,15 +106,18 @@ class Writer:
         Unless that multiple is seen without the slips as well.
         """
         seen = [r.factor for r in self.start.left if r is not None and r.strong]
-        left = [r.factor for r in (state.left[i] for i in self.wrong) if r is not None]
-        return any(self.meanings.known(c) or any(_near(c, s) for s in seen) for c in left)
+        left = [r for r in (state.left[i] for i in self.wrong) if r is not None]
+        return any(
+            r.kind == "weight" or self.meanings.known(r.factor) or any(_near(r.factor, s) for s in seen)
+            for r in left
+        )
 
     def _groups(self, state: State) -> list[Group]:
         """Tensors with the same thing left, which is one mistake."""
         groups: list[Group] = []
         if state.scale != 1.0:
-            residue = Residue(factor=state.scale)
-            groups.append((residue, [i for i, r in enumerate(self.start.left) if _same(r, residue)]))
+            seen = [i for i in self.wrong if _same(self.start.left[i], Residue(factor=state.scale))]
+            groups.append((Residue("scaled", state.scale), seen or self.wrong))
         for i, left in enumerate(state.left):
             tensor = self.tensors[i]
             if left is None or left.right or not (tensor.truth.any() or tensor.found.any()):
@@ -129,7 +132,7 @@ class Writer:
 
     def _readings(self, groups: Sequence[Group]) -> list[list[Meaning]]:
         """What each group may mean, alone or as something more than what most tensors have."""
-        plain = [group for group in groups if group[0].factor not in (0.0, 1.0)]
+        plain = [group for group in groups if group[0].kind != "weight" and group[0].factor not in (0.0, 1.0)]
         if not plain:
             return [self.meanings.read(residue) for residue, _ in groups]
         base = max(plain, key=lambda group: len(group[1]))[0].factor
@@ -137,6 +140,8 @@ class Writer:
 
     def _reading(self, residue: Residue, base: float) -> list[Meaning]:
         alone = self.meanings.read(residue)
+        if residue.kind == "weight":
+            return alone
         ratio = residue.factor / base
         if residue.factor == 0 or _near(ratio, 1) or not self.meanings.known(ratio):
             return alone
@@ -167,6 +172,8 @@ class Writer:
             tensors = [self.tensors[i] for i in members]
             names = names_of([t.name for t in tensors], members == everything)
             name, sentence = self.meanings.words(atom, tensors, names, alone[atom])
+            if sentence.startswith(("each ", "every ")):
+                sentence = sentence[0].upper() + sentence[1:]
             yield Finding(name, sentence, prefix + "; ".join(evidence[atom]))
 
     def _finding(self, slip: Slip, state: State, seen: list[int]) -> Finding:

@@ -41,7 +41,7 @@ class Meanings:
 
     def __init__(self, case: Case | None, sizes: Sizes, squared: bool, dloss: float | None) -> None:
         self.sizes, self.lengths, self.divisors = sizes.means, sizes.lengths, sizes.divisors
-        self.dloss = dloss
+        self.constants, self.dloss = sizes.constants, dloss
         self.squared = squared if case is None else _squared_error(case)
         self.divides = case is None or _divides(case)
 
@@ -49,9 +49,16 @@ class Meanings:
         """The factor means something."""
         return factor in (0.0, 1.0) or any(True for _ in self._numbers(factor))
 
+    def likely(self) -> list[float]:
+        """Factors that a whole backward is often off by."""
+        counts = [float(n) for n in self.divisors] if self.divides else []
+        return [-1.0, 0.5, 2.0, *counts, *(1 / n for n in counts)]
+
     def read(self, residue: Residue) -> list[Meaning]:
         """What may have left this residue, the likeliest first."""
-        shape: list[Atom] = [] if residue.kind == "same" else [(residue.kind, 0, 0)]
+        if residue.kind == "weight":
+            return [Meaning(2, (("weight", residue.factor, 0),))]
+        shape: list[Atom] = [] if residue.kind in ("same", "scaled") else [(residue.kind, 0, 0)]
         c = residue.factor
         if c == 1.0:
             found = [Meaning(0, ())]
@@ -87,6 +94,9 @@ class Meanings:
             if _near(size, va * vb):
                 # What the forward divides by is what is lost, rather than another size.
                 yield r + s + (1 if a[1] in self.divisors else 2), [a, b, *sign]
+        for k in self.constants:
+            if _near(size, k) or _near(size, 1 / k):
+                yield 2, [("times constant" if _near(size, k) else "over constant", k, 0), *sign]
         for n, m in itertools.product(self.sizes, self.lengths) if self.divides else ():
             if n != m and _near(size, n / m):
                 yield 4, [("another", n, m), *sign]
@@ -102,6 +112,8 @@ class Meanings:
         if kind == "dloss":
             meaning = CATALOGUE["upstream-ignored"].capitalize()
             return "upstream-ignored", f"{meaning}: {names} is the one for dloss = 1."
+        if kind == "weight":
+            return "weight-term", _of_weight(n, tensors, names, self.dloss)
         if kind == "sign":
             return "sign-flipped", f"{names} has its sign flipped in every entry."
         if kind == "halved":
@@ -138,6 +150,11 @@ class Meanings:
                 f"{names} is {over} {int(n)}: {what}. The forward takes a sum, the "
                 "backward is that of a mean."
             )
+        if kind in ("times constant", "over constant"):
+            return "constant-factor", (
+                f"{names} is the right gradient {kind.split()[0]} {n:.6g}, a constant by which the forward "
+                "multiplies or divides; the backward must do the same, once."
+            )
         if kind == "constant":
             of = f" ({_list(self.sizes)})" if self.sizes else ""
             return "constant-factor", (
@@ -152,6 +169,17 @@ def _near(a: float, b: float) -> bool:
 
 def _list(sizes: dict[int, str]) -> str:
     return ", ".join(f"{what} is {number}" for number, what in sizes.items())
+
+
+def _of_weight(c: float, tensors: Sequence[Tensor], names: str, dloss: float | None) -> str:
+    much = f"{abs(c) / (dloss or 1.0):.6g} times {', '.join(t.name for t in tensors)}"
+    much += " times dloss" if dloss is not None else ""
+    if c > 0:
+        return (
+            f"{names} is the right gradient plus {much}: weight decay, which belongs to the optimizer, or a "
+            "penalty's gradient twice."
+        )
+    return f"{names} is the right gradient minus {much}: a penalty's gradient, or half of it, is missing."
 
 
 def _of_shape(kind: str, tensors: Sequence[Tensor], names: str) -> tuple[str, str]:
@@ -170,6 +198,10 @@ def _of_shape(kind: str, tensors: Sequence[Tensor], names: str) -> tuple[str, st
 def evidence_of(residue: Residue, names: str) -> str:
     """What the numbers say, where a tensor's residue is this one."""
     c = residue.factor
+    if residue.kind == "weight":
+        return f"{names} less the right gradient is {c:.6g} times the tensor itself in every entry"
+    if residue.kind == "scaled":
+        return f"the backward starts from {c:.6g} times dy"
     if residue.kind == "same":
         return f"{names} is the right gradient times {c:.6g} in every entry"
     times = "" if c == 1.0 else f", times {c:.6g}"

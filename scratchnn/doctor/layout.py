@@ -50,12 +50,13 @@ class Sizes:
     Attributes:
         means: {what a mean may divide by: what it is}, the batch size first.
         lengths: {any length of any axis: what it is}, which a mean may divide by in error.
-        divisors: what the forward divides by.
+        divisors: what the forward divides by. constants: other numbers that it multiplies or divides by.
     """
 
     means: dict[int, str]
     lengths: dict[int, str]
     divisors: frozenset[int] = frozenset()
+    constants: tuple[float, ...] = ()
 
 
 def sizes_of(subject: Subject, measured: Measured, case: Case | None) -> Sizes:
@@ -94,7 +95,8 @@ def sizes_of(subject: Subject, measured: Measured, case: Case | None) -> Sizes:
         note(size, "the number of elements")
         if size % batch == 0:
             note(size // batch, "the row's length" if axes == (0,) else "the outputs of one sample")
-    divisors = frozenset(_divisors(case)) if case is not None else frozenset()
+    numbers = list(_numbers(case)) if case is not None else []
+    divisors = frozenset(round(number) for number in numbers if _is_whole(number))
     for divisor in sorted(divisors - found.keys()):
         note(divisor, "what the forward divides by")
     for argument in _arguments(subject):
@@ -103,7 +105,8 @@ def sizes_of(subject: Subject, measured: Measured, case: Case | None) -> Sizes:
     means, others = (
         {number: " or ".join(whats) for number, whats in where.items() if whats} for where in (found, lengths)
     )
-    return Sizes(means, {**others, **means}, divisors)
+    constants = tuple(dict.fromkeys(n for n in numbers if not _is_whole(n)))
+    return Sizes(means, {**others, **means}, divisors, constants)
 
 
 def _lines(ndim: int, *axes: int) -> str:
@@ -112,18 +115,19 @@ def _lines(ndim: int, *axes: int) -> str:
     return ("axis " if len(axes) == 1 else "axes ") + " and ".join(map(str, axes))
 
 
-def _divisors(case: Case) -> Iterator[int]:
-    """What the means of the forward divide by, and the whole numbers that it divides by itself."""
+def _numbers(case: Case) -> Iterator[float]:
+    """What the forward divides by: in its means, and by itself."""
     for node in case.nodes:
         if node.op == "mean" and isinstance(node.args[0], Node):
-            yield node.args[0].value.size // max(node.value.size, 1)
+            yield node.args[0].value.size / max(node.value.size, 1)
         if node.op in ("divide", "multiply"):
             for place, arg in enumerate(node.args):
-                if isinstance(arg, Node) or np.ndim(arg) or not np.isfinite(arg) or arg == 0:
-                    continue
-                number = float(arg) if node.op == "divide" and place == 1 else 1 / float(arg)
-                if abs(number - round(number)) <= ROUNDING * abs(number):
-                    yield abs(round(number))
+                if not isinstance(arg, Node) and not np.ndim(arg) and np.isfinite(arg) and arg != 0:
+                    yield abs(float(arg) if node.op == "divide" and place == 1 else 1 / float(arg))
+
+
+def _is_whole(number: float) -> bool:
+    return number >= 1 and abs(number - round(number)) <= ROUNDING * number
 
 
 # ---- samples ----------------------------------------------------------------------------------

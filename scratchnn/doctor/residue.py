@@ -23,7 +23,8 @@ class Residue:
     """The gradient at hand is `factor` times the one compared with, transposed or reshaped.
 
     Attributes:
-        kind: "same", "transposed", "turned" (transposed, then reshaped), or "reshaped".
+        kind: "same", "transposed", "turned" (transposed, then reshaped), "reshaped", "weight" (not so many
+            times the gradient, but so many times the tensor itself more), or "scaled" (what came from above).
         strong: enough entries agree that a factor is no accident.
     """
 
@@ -41,7 +42,7 @@ RIGHT = Residue()
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor: its name, the right gradient, the one at hand.
+    """One tensor: its name, its value, the right gradient, the one at hand.
 
     Attributes:
         found: at hand, zeros where there is none. failing: the check found it wrong.
@@ -49,6 +50,7 @@ class Tensor:
     """
 
     name: str
+    value: Array
     truth: Array
     found: Array
     failing: bool
@@ -69,6 +71,12 @@ class Tensor:
             factor = self._factor(other, self.found)
             if factor is not None:
                 return self._residue(kind, factor, candidate)
+        if candidate.shape == self.found.shape == self.value.shape and np.isfinite(self.found).all():
+            term = common_factor(
+                self.value, self.found - candidate, BETTER * _largest(self.found - self.truth)
+            )
+            if term is not None and int(np.count_nonzero(self.value)) >= STRONG:
+                return Residue("weight", term)
         return None
 
     @staticmethod
@@ -90,6 +98,7 @@ class Tensor:
 
 def tensors(
     names: Sequence[str],
+    values: Sequence[Array],
     truth: Sequence[Array],
     given: Sequence[Any],
     failing: Sequence[bool],
@@ -99,8 +108,8 @@ def tensors(
     network = max((_largest(t) for t in truth), default=0.0)
     found = [np.zeros(t.shape) if g is None else np.asarray(g) for t, g in zip(truth, given, strict=True)]
     return [
-        Tensor(name, t, f, fails, network, i in free)
-        for i, (name, t, f, fails) in enumerate(zip(names, truth, found, failing, strict=True))
+        Tensor(name, v, t, f, fails, network, i in free)
+        for i, (name, v, t, f, fails) in enumerate(zip(names, values, truth, found, failing, strict=True))
     ]
 
 
@@ -108,8 +117,8 @@ def _largest(a: Array) -> float:
     return float(np.abs(a).max(initial=0.0))
 
 
-def common_factor(right: Array, wrong: Array) -> float | None:
-    """c where wrong = c * right in every entry, else None."""
+def common_factor(right: Array, wrong: Array, most: float = np.inf) -> float | None:
+    """c where wrong = c * right in every entry, but for rounding and at most `most`; else None."""
     if right.shape != wrong.shape or not right.size:
         return None
     k = int(np.abs(right).argmax())
@@ -118,7 +127,7 @@ def common_factor(right: Array, wrong: Array) -> float | None:
         return None
     off = _largest(wrong - c * right)
     largest = max(_largest(wrong), _largest(right) * min(1.0, abs(c)))
-    if off > MATCH * largest:
+    if off > min(MATCH * largest, most):
         return None
     # An epsilon that is missing somewhere gives almost one factor, 1.00000001, and yet none.
     return c if off <= BETTER * _largest(wrong - right) or not wrong.any() else None

@@ -24,7 +24,9 @@ __all__ = ["explain"]
 
 MOST_SLIPS = 3  # in one explanation
 STATES = 6  # kept from one round to the next
-PAIRS = 1500  # tried where no slip alone explains a tensor
+PAIRS = 3000  # tried where no slip alone explains a tensor
+LIKELY = 4  # the rank up to which they are tried in pairs
+NOT_LINEAR = ("derivative-at-gradient", "relu-mask-from-gradient")  # in dy
 
 
 def explain(case: Case | None, tensors: Sequence[Tensor], meanings: Meanings) -> list[Explanation]:
@@ -46,7 +48,7 @@ class Search:
         start = State((), NOTHING, self._left(truth, strict=False), self.right)
         self.writer = Writer(self.tensors, self.meanings, start, self.wrong)
         self._keep(start)
-        if self.case is None:
+        if self.case is None or not self.wrong:
             return self.found
         self.slips = list(slips(self.case))
         kept, number = [start, *self._scaled(start)], 0
@@ -59,7 +61,8 @@ class Search:
             kept = _best(gained)
             number += 1
             if number == 1 and not kept and not self._settled(number):
-                self._pairs([state for old, state in grown if old is start])
+                self._pairs(self.case, [state for old, state in grown if old is start])
+                self._scaled_rules(self.case)
         return self.found
 
     def _scaled(self, start: State) -> Iterator[State]:
@@ -69,9 +72,22 @@ class Search:
         )
         for factor in factors:
             if self.case is not None and factor not in (0.0, 1.0) and self.meanings.known(factor):
-                change = Change(cotangent=factor * self.case.cotangent)
-                gradients = self.case.gradients(change)
-                yield State((), change, self._left(gradients, strict=True), _mark(gradients), factor)
+                yield self._times(self.case, factor)
+
+    def _times(self, case: Case, factor: float) -> State:
+        change = Change(cotangent=factor * case.cotangent)
+        gradients = case.gradients(change)
+        return State((), change, self._left(gradients, strict=True), _mark(gradients), factor)
+
+    def _scaled_rules(self, case: Case) -> None:
+        """A factor that no tensor shows, since the rule right below it is not linear in dy."""
+        for factor in self.meanings.likely():
+            scaled = self._times(case, factor)
+            for slip in self.slips:
+                if slip.key in NOT_LINEAR:
+                    state = self._state(scaled, slip)
+                    if state is not None and None not in state.left:
+                        self._keep(state)
 
     def _keep(self, state: State) -> None:
         if not self._spoils(state):
@@ -92,15 +108,13 @@ class Search:
                 if state is not None:
                     yield state
 
-    def _state(self, old: State, slip: Slip, whole: bool = False) -> State | None:
-        """The old slips and one more; None where the two cannot be, or do not explain the `whole`."""
+    def _state(self, old: State, slip: Slip) -> State | None:
+        """The old slips and one more; None where the two cannot be."""
         assert self.case is not None
         try:
             change = old.change | slip.change
             gradients = self.case.gradients(change)
         except (ValueError, IndexError):
-            return None
-        if whole and any(self.tensors[i].residue(gradients[i]) is None for i in self.wrong):
             return None
         left = self._left(gradients, strict=True)
         if len(slip.factors) > 1:
@@ -146,19 +160,32 @@ class Search:
             return None
         return float(factors[0])
 
-    def _pairs(self, states: list[State]) -> None:
+    def _pairs(self, case: Case, states: list[State]) -> None:
         """Two slips that all wrong tensors see: neither explains anything alone."""
         unique: dict[tuple[str, ...], State] = {}
         for state in sorted(states, key=lambda s: s.rank):
-            if not self._spoils(state) and all(self._moves(state, i) for i in self.wrong):
+            likely = state.rank <= LIKELY and not self._spoils(state)
+            if likely and all(self._moves(state, i) for i in self.wrong):
                 unique.setdefault(state.mark, state)
         pairs = sorted(
             itertools.combinations(unique.values(), 2), key=lambda pair: pair[0].rank + pair[1].rank
         )
+        last = self._used_last(case)
         for first, second in pairs[:PAIRS]:
-            both = self._state(first, second.made[0], whole=True)
-            if both is not None:
-                self._keep(both)
+            try:
+                gradient = case.gradient(case.tape.leaves[last], first.change | second.change)
+            except (ValueError, IndexError):
+                continue
+            if self.tensors[last].residue(gradient) is not None:
+                both = self._state(first, second.made[0])
+                if both is not None and None not in both.left:
+                    self._keep(both)
+
+    def _used_last(self, case: Case) -> int:
+        """The wrong tensor that the forward uses last: its gradient is the least work."""
+        uses = case.tape.consumers()
+        there = [i for i in self.wrong if not self.tensors[i].free]
+        return max(there, key=lambda i: min((n.index for n in uses[case.tape.leaves[i].index]), default=0))
 
     def _moves(self, state: State, i: int) -> bool:
         return self.tensors[i].free or state.mark[i] != self.right[i]

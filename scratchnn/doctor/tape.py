@@ -67,6 +67,7 @@ class Change:
         edges: {(node, place of an argument): rule for that argument's gradient}.
         jumps: {node y: (node x, rule)}: dx straight from dy, past all that lies between.
         amends: {node: what is done to its dy before its own rule}.
+        adds: {node: (another node, rule)}: besides, dy goes to that node as well.
         dropped: (parent, consumer) pairs whose contribution is forgotten.
         environment: {node: value that rules see instead of the recorded one}.
         constants: {(node, place of an argument): constant that its rule sees instead}.
@@ -76,6 +77,7 @@ class Change:
     edges: Mapping[tuple[int, int], Rule] = field(default_factory=dict)
     jumps: Mapping[int, tuple[Node, Rule]] = field(default_factory=dict)
     amends: Mapping[int, Rule] = field(default_factory=dict)
+    adds: Mapping[int, tuple[Node, Rule]] = field(default_factory=dict)
     dropped: frozenset[tuple[int, int]] = frozenset()
     environment: Mapping[int, Array] = field(default_factory=dict)
     constants: Mapping[tuple[int, int], Array] = field(default_factory=dict)
@@ -87,6 +89,7 @@ class Change:
             self.edges.keys() & other.edges.keys()
             or self.jumps.keys() & other.jumps.keys()
             or self.amends.keys() & other.amends.keys()
+            or self.adds.keys() & other.adds.keys()
             or self.environment.keys() & other.environment.keys()
             or (self.cotangent is not None and other.cotangent is not None)
         )
@@ -96,6 +99,7 @@ class Change:
             {**self.edges, **other.edges},
             {**self.jumps, **other.jumps},
             {**self.amends, **other.amends},
+            {**self.adds, **other.adds},
             self.dropped | other.dropped,
             {**self.environment, **other.environment},
             {**self.constants, **other.constants},
@@ -152,14 +156,17 @@ class Tape:
             environment[node.index] = np.asarray(node.fn(*node.values(new)))
         return new
 
-    def backward(self, output: Node, cotangent: Array, change: Change = NOTHING) -> dict[int, Array]:
+    def backward(
+        self, output: Node, cotangent: Array, change: Change = NOTHING, until: int = 0
+    ) -> dict[int, Array]:
         """{node number: dL/dnode} for L = sum(cotangent * output), with some rules changed.
 
+        Only the rules of the nodes from number `until` on are run.
         Raises ValueError where a changed rule gives a shape that later rules cannot take.
         """
         start = cotangent if change.cotangent is None else change.cotangent
         gradients: dict[int, Array] = {output.index: np.asarray(start, np.float64)}
-        for node in reversed(self.nodes[: output.index + 1]):
+        for node in reversed(self.nodes[until : output.index + 1]):
             dy = gradients.get(node.index)
             if dy is None or node.op == "leaf":
                 continue
@@ -170,6 +177,9 @@ class Tape:
                 parts = [(x, np.asarray(rule(dy)))]
             else:
                 parts = self.local(node, dy, change)
+            if node.index in change.adds:
+                other, rule = change.adds[node.index]
+                parts = [*parts, (other, np.asarray(rule(dy)))]
             for parent, gradient in parts:
                 if (parent.index, node.index) in change.dropped:
                     continue

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from ..checks import Array
-from .case import Case, Place, Slip, in_places, place_of, product_label
+from .case import Case, Place, Slip, in_places, named, place_of, product_label
 from .tape import Change, Node, Rule
 
-__all__ = ["not_accumulated", "upstream"]
+__all__ = ["not_accumulated", "passed_down", "upstream"]
 
 
 def not_accumulated(case: Case) -> Iterator[Slip]:
@@ -63,6 +64,39 @@ def upstream(case: Case) -> Iterator[Slip]:
             }
             places.append((product_label(node), 0, Change(edges=edges)))
     yield from in_places("upstream-ignored", places, "at {}, ones went down instead of dy".format, 1)
+
+
+def passed_down(case: Case) -> Iterator[Slip]:
+    """The error goes down through the weight as it was before the activation's derivative."""
+    places: list[Place] = []
+    for block in case.blocks:
+        product = _product_before(block.x)
+        if block.rank or product is None:
+            continue
+        for arg in dict.fromkeys(product.parents):
+            if named(arg) is not None and arg.index not in case.inputs:
+                continue  # a weight
+            change = Change(
+                adds={block.y.index: (arg, partial(_through, case, product, arg))},
+                dropped=frozenset({(arg.index, product.index)}),
+            )
+            places.append((f"{product_label(product)}", 1, change))
+    text = "{} passes down the error before the activation's derivative; only dW has the derivative in it"
+    yield from in_places("derivative-forgotten", places, text.format)
+
+
+def _product_before(x: Node) -> Node | None:
+    """The matrix product that x is, but for a bias."""
+    while x.op in ("add", "subtract"):
+        wide = [p for p in x.parents if p.value.shape == x.value.shape]
+        if len(wide) != 1:
+            return None
+        x = wide[0]
+    return x if x.op == "matmul" else None
+
+
+def _through(case: Case, product: Node, arg: Node, dy: Array) -> Array:
+    return next(g for parent, g in case.tape.local(product, dy) if parent is arg)
 
 
 def _of_ones(case: Case, node: Node, arg: Node) -> Rule:

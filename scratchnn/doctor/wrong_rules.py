@@ -89,6 +89,17 @@ def of_another(other: str) -> Maker:
     return make
 
 
+RIGHT = {"tanh": "1 - y^2", "sigmoid": "y (1 - y)"}
+MISSPELT: dict[str, dict[str, Callable[[Array], Array]]] = {
+    "tanh": {"1 - y": lambda y: 1 - y, "1 + y^2": lambda y: 1 + y * y, "y^2": lambda y: y * y},
+    "sigmoid": {"1 - y": lambda y: 1 - y, "y": lambda y: y, "y (1 + y)": lambda y: y * (1 + y)},
+}
+
+
+def misspelt(kind: str, slope: Callable[[Array], Array]) -> Maker:
+    return lambda b: _times(slope(b.y.value)) if b.kind == kind else None
+
+
 def at_gradient(b: Block) -> Rule | None:
     """A helper that returns the slope in terms of y, given dy."""
     by_output = _by_output(b)
@@ -158,6 +169,10 @@ def _wrong_rules(case: Case, blocks: list[Block]) -> Iterator[Slip]:
         if known.by_output is not None:
             text = f"for {{}}, the derivative of {other} was used"
             yield from in_places("derivative-of-another", places(blocks, of_another(other)), text.format, 1)
+    for kind, slopes in MISSPELT.items():
+        for written, slope in slopes.items():
+            text = f"for {{}}, the derivative is written {written} instead of {RIGHT[kind]}"
+            yield from in_places("derivative-misspelt", places(blocks, misspelt(kind, slope)), text.format, 1)
     for b in blocks:
         if b.kind in (*FUSED, "sigmoid") and _only_for_the_loss(case, b):
             text = f"p - t is already dL/dx of {b.label}; it was handed to its backward as if it were dL/dp"
