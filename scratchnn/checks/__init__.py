@@ -4,7 +4,16 @@ Every helper takes the owner and the argument's name first, so that each refusal
 it needs: `Dropout got p=1.5; it must be at most 1`.
 """
 
-from .arrays import FLOAT_DTYPES, REAL_DTYPES, Array, any_array, as_array, as_dtype, unmasked
+from .arrays import (
+    FLOAT_DTYPES,
+    REAL_DTYPES,
+    Array,
+    Instrumented,
+    any_array,
+    as_array,
+    as_dtype,
+    unmasked,
+)
 from .attributes import Check, CheckedAttributes
 from .numbers import as_flag, as_int, as_number, as_seed, as_shape, positive_int
 from .origin import note_output, output_of
@@ -16,6 +25,7 @@ __all__ = [
     "Array",
     "Check",
     "CheckedAttributes",
+    "Instrumented",
     "any_array",
     "as_array",
     "as_choice",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Array
+from ..checks import Array, Instrumented
 from . import functions, rules
 from .tape import Node, Tape
 
@@ -21,7 +21,7 @@ def traced_leaf(tape: Tape, name: str, value: Array) -> Traced:
     return traced(value.copy(), tape.leaf(name, value))
 
 
-class Traced(np.ndarray):
+class Traced(Instrumented):
     """An array that writes down what is done with it."""
 
     node: Node | None

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.exceptions import ComplexWarning
 
 from ..checks import Array
+from .evidence import Evidence
 from .form import EXPECTED
-from .judge import Judge, Measured, by_direction, rounding_floor
+from .judge import Judge, Measured, by_direction
 from .make import make_subject
-from .numeric import analytic_on_complex, differences, entry
+from .numeric import analytic_on_complex, differences, entry, output_noise, unit
 from .report import UNCHECKED, GradcheckError, GradcheckReport, TensorCheck
 from .subject import Subject, held_random
 
@@ -63,8 +64,8 @@ def gradcheck(
         method: "complex" (complex step, exact to rounding), "central" (differences), "directional"
             (random directions instead of entries: one evaluation covers a whole tensor), or "auto":
             complex step, else central differences with the reason in the report.
-        tolerance: largest error, relative to the tensor's largest gradient; 1e-13 for complex step,
-            1e-6 for differences.
+        tolerance: largest error of an entry, relative to the entry; 1e-13 for complex step, 1e-6 for
+            differences. What the rounding of both numbers explains is no error.
         max_entries: compared in each tensor; a larger one is sampled, and covered by a random direction.
         raise_on_fail: raise GradcheckError instead of returning a report that is false.
         seed: of the random upstream gradient and samples.
@@ -133,24 +134,23 @@ def measure(subject: Subject, method: str, tolerance: float | None, max_entries:
     measured = _measure(subject, method, kind, reason, tolerance, max_entries, cotangent, y, rng)
     if kind == "complex" and method == "auto" and not measured.report:
         # abs in a small branch of a large network shows only where that branch is looked at.
-        where = _not_analytic(measured)
+        where = _not_analytic(measured, rng)
         if where:
             reason = f"central differences, since it is not analytic (abs, conj, norm?), {where}"
             return _measure(subject, method, "central", reason, tolerance, max_entries, cotangent, y, rng)
     return measured
 
 
-def _not_analytic(measured: Measured) -> str:
+def _not_analytic(measured: Measured, rng: np.random.Generator) -> str:
     """Where a wrong entry is one that the complex step and differences do not agree on."""
     subject = measured.subject
     for t, row in enumerate(measured.report.tensors):
         if row.status != "FAIL" or row.index is None or not row.relative > 1e-4:
             continue
-        direction = np.zeros(row.shape)
-        direction[row.index] = 1.0
-        central, doubt = differences(subject, subject.values, t, direction, measured.cotangent)
-        most = 1e-3 * max(abs(central), abs(row.numeric)) + 1e-4 * row.scale
-        if abs(central - row.numeric) > most + doubt:
+        direction = unit(row.shape, row.index)
+        noise = output_noise(subject, subject.values, rng)
+        central, doubt = differences(subject, subject.values, t, direction, measured.cotangent, noise)
+        if abs(central - row.numeric) > 1e-3 * max(abs(central), abs(row.numeric)) + doubt:
             return f"as at {row.name}{list(row.index)}: complex {row.numeric:.3g}, differences {central:.3g}"
     return ""
 
@@ -178,7 +178,9 @@ def _measure(
     ]
     report.constants.extend(subject.constants)
     if method == "directional":
-        report.tensors.extend(by_direction(measured, t, kind, rng) for t in range(len(subject.values)))
+        sizes = [np.abs(np.asarray(g)).max(initial=0.0) for g in run.gradients if g is not None]
+        evidence = Evidence(subject, subject.values, cotangent, kind, float(max(sizes, default=0.0)), rng)
+        report.tensors.extend(by_direction(measured, evidence, t, rng) for t in range(len(subject.values)))
         report.tensors.extend(left)
         return measured
     samples = [_sample(value.shape, max_entries, rng) for value in subject.values]
@@ -186,11 +188,11 @@ def _measure(
         np.array([entry(subject, subject.values, t, i, cotangent, kind) for i in sample])
         for t, sample in enumerate(samples)
     ]
-    network = max((float(np.abs(g).max(initial=0.0)) for g in numeric), default=0.0)
-    floor = rounding_floor(measured, kind, network)
+    largest = max((float(np.abs(g[np.isfinite(g)]).max(initial=0.0)) for g in numeric), default=0.0)
+    evidence = Evidence(subject, subject.values, cotangent, kind, largest, rng)
     for t, sample in enumerate(samples):
         measured.numeric.append((sample, numeric[t]))
-        judge = Judge(measured, t, sample, numeric[t], kind, floor, rng)
+        judge = Judge(measured, evidence, t, sample, numeric[t], kind, rng)
         report.tensors.append(judge.row())
     report.tensors.extend(left)
     return measured

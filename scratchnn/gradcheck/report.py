@@ -48,8 +48,9 @@ class TensorCheck:
         kinks: entries that lie on a kink and were not judged.
         index: of the worst entry; None for a directional check.
         numeric, analytic: the two values there.
-        error: |numeric - analytic| there, in units of rounding: eps times the tensor's largest gradient.
-        relative: the same, as a fraction of the tensor's largest gradient.
+        error: |numeric - analytic| there, in units of rounding: eps times the larger of the two, or, of one
+            that passes, times the terms that cancelled in it.
+        relative: the same without eps.
         note: a word about anything unusual.
     """
 
@@ -66,11 +67,6 @@ class TensorCheck:
     relative: float = 0.0
     note: str = ""
 
-    @property
-    def scale(self) -> float:
-        """The tensor's largest gradient."""
-        return abs(self.numeric - self.analytic) / self.relative if self.relative > 0 else 0.0
-
 
 @dataclass(frozen=True)
 class GradcheckReport:
@@ -81,7 +77,7 @@ class GradcheckReport:
         method: "complex", "central" or "directional".
         reason: why this method, where it was not simply asked for; else "".
         tensors: one TensorCheck for each input and parameter.
-        tolerance: the largest relative error that passes.
+        tolerance: the largest error that passes, relative to the entry, unless rounding explains more.
         constants: names of arrays whose gradient is not asked for: those that the caller says are not
             trained, targets, and data of a function that returns (loss, grads).
     """
@@ -129,9 +125,7 @@ class GradcheckReport:
     def __str__(self) -> str:
         lines = [f"gradcheck of {self.subject}: {self.verdict.upper()}, {self.count()}"]
         method = {"complex": "complex step", "central": "central differences"}.get(self.method, self.method)
-        lines.append(
-            f"by {method} in float64, tolerance {self.tolerance:g} of each tensor's largest gradient"
-        )
+        lines.append(f"by {method} in float64, tolerance {self.tolerance:g} of each entry")
         if self.reason:
             lines.append(f"  ({self.reason})")
         lines.append("")

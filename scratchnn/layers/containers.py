@@ -8,7 +8,7 @@ from typing import Any, Self, overload
 
 import numpy as np
 
-from ..checks import Array, as_array, as_choice, as_int, as_list, positive_int, shown
+from ..checks import Array, Instrumented, as_array, as_choice, as_int, as_list, positive_int, shown
 from .activations import Identity, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .linear import Linear
 from .module import Module
@@ -81,7 +81,7 @@ class Sequential(_Chain):
             x = as_array(self._label(), "x", x)
         # The trail, not the modules, holds what backward needs: a module may stand here twice.
         self._saved = (trail,)
-        return np.asarray(x)
+        return x if isinstance(x, Instrumented) else np.asarray(x)
 
     def backward(self, dy: Any) -> Array:
         """dL/dx for dL/dy, through the modules in reverse."""
@@ -92,7 +92,7 @@ class Sequential(_Chain):
         for module, snapshot in reversed(self._saved[0]):
             module._restore(snapshot)
             dy = module.backward(dy)
-        return np.asarray(dy)
+        return dy if isinstance(dy, Instrumented) else np.asarray(dy)
 
     @overload
     def __getitem__(self, index: int) -> Module: ...

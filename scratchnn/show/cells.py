@@ -127,7 +127,7 @@ def gradcheck_html(report: Any) -> str:
     words = [
         tag("span", f"{report.verdict.upper()}:", class_="good" if report.passed else "bad"),
         f" {report.count()}, by {method} in float64; tolerance ",
-        f"{number(report.tolerance)} of each tensor's largest gradient.",
+        f"{number(report.tolerance)} of each entry.",
         f" ({report.reason})" if report.reason else "",
     ]
     rows: list[Any] = []
