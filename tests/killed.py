@@ -3,7 +3,7 @@
     python tests/killed.py ENGINE FOLDER KILLS
 
 Every life is a process of its own, forked from one in which the engine is loaded already: so fifty of them
-take seconds. Prints how many lives ended in the middle of writing a file.
+take seconds. The runs are recorded as well. Prints how many lives ended in the middle of writing a file.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ import scratchnn as snn
 from scratchnn.files.state_file import read_state
 
 EPOCHS = 24
+EVERY = 7  # step is recorded
 LIFE_SECONDS = 0.3  # the longest; a whole run takes longer
 
 
-def program(engine: str, checkpoint: Any = None, epochs: int = EPOCHS) -> tuple[Any, snn.History]:
+def program(
+    engine: str, checkpoint: Any = None, epochs: int = EPOCHS, recording: Any = None
+) -> tuple[Any, snn.History]:
     """All that a checkpoint must hold: dropout, a loader's own generator, schedules, stopping, validation."""
     snn.manual_seed(3)
     rng = np.random.default_rng(0)
@@ -55,7 +58,7 @@ def program(engine: str, checkpoint: Any = None, epochs: int = EPOCHS) -> tuple[
         progress=False,
         scheduler=[warm_up, plateau],
         clip_grad_norm=1.0,
-        callbacks=[snn.EarlyStopping(patience=40)],
+        callbacks=[snn.EarlyStopping(patience=40), *([] if recording is None else [recording])],
         checkpoint=checkpoint,
     )
     return model, history
@@ -80,7 +83,8 @@ def live(engine: str, path: Path, result: Path) -> int:
     if child:
         return child
     try:
-        found = figures(*program(engine, snn.Checkpoint(path, every_epochs=1)))
+        recording = snn.Recording(EVERY, path=path.with_suffix(".rec"))
+        found = figures(*program(engine, snn.Checkpoint(path, every_epochs=1), recording=recording))
         with result.open("wb") as file:
             np.savez(file, **found)
     except BaseException as error:
@@ -90,13 +94,14 @@ def live(engine: str, path: Path, result: Path) -> int:
 
 
 def check_whole(path: Path) -> None:
-    """What is at `path` is a checkpoint, or nothing yet."""
-    if path.exists():
-        read_state("checkpoint", path)
+    """What is at `path` is a checkpoint, or nothing yet; what is recorded beside it can be read."""
+    if path.exists() and read_state("checkpoint", path)["epoch"]:
+        assert len(snn.Recording.load(path.with_suffix(".rec")))
 
 
 def main(engine: str, folder: Path, kills: int) -> None:
-    expected = figures(*program(engine))
+    whole = snn.Recording(EVERY)
+    expected = figures(*program(engine, recording=whole))
     seed = int.from_bytes(os.urandom(4), "little")
     print("seed", seed)
     rng = np.random.default_rng(seed)
@@ -122,6 +127,9 @@ def main(engine: str, folder: Path, kills: int) -> None:
             for name, value in expected.items():
                 assert found[name].dtype == value.dtype, name
                 assert found[name].tobytes() == value.tobytes(), f"{name} differs in run {run}"
+        recorded = snn.Recording.load(path.with_suffix(".rec"))
+        assert recorded.steps.tolist() == whole.steps.tolist(), f"other steps are recorded in run {run}"
+        assert snn.compare_runs(whole, recorded), f"the recording differs in run {run}"
         assert not list(folder.glob(".*.tmp")), "a leftover"
     print(f"{done} kills, {run} runs, {in_writing} in the middle of writing")
     assert in_writing

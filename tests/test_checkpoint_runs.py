@@ -130,18 +130,68 @@ def test_resuming_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert said == [f"going on after epoch 3 of {path}", f"{path} holds this run, finished"]
 
 
+class Notebook:
+    """A model, trained by one cell again and again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        snn.manual_seed(0)
+        self.model = snn.Sequential(snn.Linear(2, 3), snn.LeakyReLU(0.1), snn.Linear(3, 1))
+        self.optimizer = snn.SGD(self.model.parameters(), lr=0.1)
+        self.loader = batches(2)(snn.TensorDataset(PLANE, PLANE[:, :1]))
+
+    def fit(self, epochs: int, *callbacks: Any) -> snn.History:
+        return snn.fit(
+            self.model, snn.MSELoss(), self.optimizer, self.loader, epochs, engine="numpy", progress=False,
+            checkpoint=snn.Checkpoint(self.path, every_epochs=2), callbacks=callbacks,
+        )  # fmt: skip
+
+
 def test_more_epochs_with_what_was_trained_in_this_process(tmp_path: Path) -> None:
-    """As in a notebook: model, optimizer and generator are where the file is, not where the run began."""
-    path, whole = tmp_path / "run.safetensors", small(epochs=6)
-    snn.manual_seed(0)
-    model = snn.Sequential(snn.Linear(2, 3), snn.LeakyReLU(0.1), snn.Linear(3, 1))
-    optimizer = snn.SGD(model.parameters(), lr=0.1)
-    loader = batches(2)(snn.TensorDataset(PLANE, PLANE[:, :1]))
-    for epochs in (3, 6):
-        history = snn.fit(
-            model, snn.MSELoss(), optimizer, loader, epochs, engine="numpy", progress=False, checkpoint=path
-        )
-    assert (history.resumed, history.train_loss) == (3, whole.train_loss)
-    model[0].weight.data += 1
+    """Model, optimizer and generator are where the file is, not where the run began."""
+    path, whole = tmp_path / "run.safetensors", small(epochs=8)
+    book = Notebook(path)
+    book.fit(3)
+    history = book.fit(6)
+    assert (history.resumed, history.train_loss) == (3, whole.train_loss[:6])
+    assert small(path, epochs=8).train_loss == whole.train_loss  # the program itself, from the start
+    book.model[0].weight.data += 1  # type: ignore[index]
     with pytest.raises(ValueError, match="initial weights differ"):
-        snn.fit(model, snn.MSELoss(), optimizer, loader, 9, engine="numpy", progress=False, checkpoint=path)
+        book.fit(9)
+
+
+def test_an_interrupted_cell_goes_on_when_it_is_run_again(tmp_path: Path) -> None:
+    """Its model is where the interrupt has left it, which is not where the file is."""
+    path, whole = tmp_path / "run.safetensors", small(epochs=6)
+    book = Notebook(path)
+
+    def interrupt(state: snn.FitState) -> None:
+        if state.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        book.fit(6, interrupt)
+    history = book.fit(6)
+    assert (history.resumed, history.train_loss) == (2, whole.train_loss)
+    # weights that somebody has changed since are not those of the run
+    path.unlink()
+    book = Notebook(path)
+    with pytest.raises(KeyboardInterrupt):
+        book.fit(6, interrupt)
+    book.model[0].weight.data += 1  # type: ignore[index]
+    with pytest.raises(ValueError, match="initial weights differ"):
+        book.fit(6)
+
+
+def test_the_best_weights_put_back_are_those_of_the_run(tmp_path: Path) -> None:
+    book, stopping = (
+        Notebook(tmp_path / "run.safetensors"),
+        lambda: snn.EarlyStopping(patience=1, min_delta=9),
+    )
+    assert book.fit(6, stopping()).epochs == 2
+    assert book.fit(9, stopping()).resumed == 2
+    # another run's file at the same path is not gone on with, though nothing has changed here
+    book.path.unlink()
+    small(book.path, seed=1, callbacks=lambda: [stopping()])
+    with pytest.raises(ValueError, match="initial weights differ"):
+        book.fit(9, stopping())

@@ -52,6 +52,7 @@ def on_disk(
             begin = recording._begin(state, regime, batches, held_out, metrics, steps)
         if keeper is not None:
             keeper.begin(found, tell)
+            stack.callback(keeper.leave)
         yield keeper, None if begin is None else stack.enter_context(begin())
 
 

@@ -29,6 +29,10 @@ NAMED = 4  # differences that an error lists
 CURE = "Give another path, or delete the file to begin anew"
 
 
+# By file: where the run began that this process kept there last, and where it has left everything.
+_left: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+
+
 class Keeper:
     """Writes one run's checkpoints, and takes the run back to the last one.
 
@@ -82,8 +86,7 @@ class Keeper:
             )
         kept = fields_of(path, kept)
         found = list(differences(self.run, kept["run"]))
-        # In one process, model and optimizer may be where the file is already: the run goes on from there.
-        if not found and self.start not in (kept["start"], start_of(*_moved_in(kept))):
+        if not found and not self._begins_there(kept):
             found = list(differences(self.start, kept["start"]))
         if found:
             more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
@@ -95,7 +98,25 @@ class Keeper:
                 f"fit got epochs={self.state.epochs} and the checkpoint {path}, which has trained "
                 f"{kept['epoch']} already; ask for as many or more. {CURE}"
             )
-        return restored(self, kept)
+        found_state = restored(self, kept)
+        self.start = kept["start"]
+        return found_state
+
+    def _begins_there(self, kept: dict[str, Any]) -> bool:
+        """Model, optimizer and generators are where the file's run began.
+
+        In one process they may also be where the file is, or where that run has left them: interrupted, or at
+        its end, with the best weights put back. Then it goes on from the file as well.
+        """
+        begun, left = _left.get(self.lock.target, (None, None))
+        if begun == kept["start"] and left == self.start:
+            return True
+        return self.start in (kept["start"], start_of(*_moved_in(kept)))
+
+    def leave(self) -> None:
+        """Remember where the run leaves everything, for one that goes on in this process."""
+        if self.lock.mine:
+            _left[self.lock.target] = self.start, start_of(*self._moved())
 
     def begin(self, found: Restored | None, tell: Callable[[str], None]) -> None:
         """Go on where the file is; where there is none, write the first.

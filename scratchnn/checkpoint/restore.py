@@ -182,6 +182,7 @@ def _try_schedules(
     """Load the states into copies, on the copy of the optimizer; where the run goes on, take a step, too."""
     _expect(path, "schedules", len(saved) == len(ours))
     mine, shadow = optimizers
+    shadow._stepped = True  # as it will be when the schedules are stepped
     for schedule, state in zip(ours, saved, strict=True):
         name = type(schedule).__name__
         if _is_ours(schedule):
