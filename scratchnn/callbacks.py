@@ -23,6 +23,7 @@ import numpy as np
 
 from .checks import Array, as_choice, as_flag, as_mapping, as_number, as_path, positive_int
 from .checks.paths import from_here
+from .forks import LOADING
 from .train.regime import check_measured, measured
 
 if TYPE_CHECKING:
@@ -200,7 +201,8 @@ class ModelCheckpoint(_Watch):
         self.best_path: str | None = None
 
     def _check_run(self, state: FitState, measures: Collection[str]) -> None:
-        from .files.model_file import check_save
+        with LOADING:
+            from .files.model_file import check_save
 
         super()._check_run(state, measures)
         check_save(state.model, self._path_of(1))

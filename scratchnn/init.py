@@ -12,6 +12,7 @@ import math
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.ma import MaskedArray
 
 from . import random
 from .checks import REAL_DTYPES, Array, as_choice, as_number, shown
@@ -195,7 +196,7 @@ def _floats(owner: str, tensor: Any, name: str = "tensor") -> Array:
 def _array(owner: str, tensor: Any, name: str = "tensor") -> Array:
     """The array to fill: `tensor` itself, or the `.data` of a Parameter."""
     array = tensor if isinstance(tensor, np.ndarray) else getattr(tensor, "data", None)
-    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+    if not isinstance(array, np.ndarray) or isinstance(array, MaskedArray):
         raise TypeError(f"{owner} got {name}={shown(tensor)}; it fills a Parameter or an array")
     if array.dtype.kind not in "biufc":
         raise TypeError(f"{owner} got {name} of dtype {array.dtype}; it fills arrays of numbers")

@@ -16,6 +16,7 @@ from .checks import Array, as_flag, as_list, as_mapping, as_seed, positive_int
 from .checks.memory import sharing
 from .cluster import active_backend, train_there
 from .data import DataLoader, TensorDataset
+from .forks import LOADING
 from .history import History
 from .layers import Module, Parameter
 from .losses import Loss
@@ -162,8 +163,9 @@ def fit_many(
         outputs = [probe(model, loss_fn, batches) for model in models]
         named = named_metrics(metrics, loss_fn, [(batches, outputs[0])])
 
-        from .lowering import lower
-        from .train.numba_engine import measured_in_call, rows_to_compile
+        with LOADING:
+            from .lowering import lower
+            from .train.numba_engine import measured_in_call, rows_to_compile
 
         measured_in_call(named)
         for model, optimizer in pairs:
@@ -227,13 +229,12 @@ def train_here(
     Args:
         show: called with the number of networks done. tell: with a line of text before a compilation.
     """
-    from .engine.compiling import COMPILING
     from .engine.run import kernel
     from .train.numba_engine import NumbaEngine
 
     # Compiled by one thread, for all: two that compile one function get in each other's way.
     kernel(next(iter(many.models[0].parameters())).dtype, tell)
-    with COMPILING:
+    with LOADING:
         from .engine.orders import compile_now
 
         compile_now()

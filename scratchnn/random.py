@@ -28,6 +28,7 @@ from .checks import (
     shown,
 )
 from .fma import multiply_add
+from .forks import free_at_forks
 from .normal import BLOCK, box_muller_blocks, box_muller_pair
 
 __all__ = [
@@ -191,6 +192,7 @@ class Generator:
 
 
 default_generator = Generator()
+free_at_forks(default_generator._engine.lock)  # NumPy's, held while words are drawn
 
 
 def manual_seed(seed: SupportsIndex) -> Generator:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from numpy.ma import MaskedArray  # now: NumPy imports it at first use, perhaps while a thread forks
 
 from .things import shown
 
@@ -106,7 +107,7 @@ def unmasked(owner: str, name: str, value: Any) -> Array:
     if isinstance(value, Instrumented):
         return value
     parts = value if isinstance(value, (list, tuple)) else (value,)
-    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
+    if any(isinstance(part, MaskedArray) for part in parts):
         raise TypeError(
             f"{owner} got {name} as a masked array, whose mask would be lost; drop the masked rows, or fill "
             f"them: {name}.filled(0)"

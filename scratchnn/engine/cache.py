@@ -30,8 +30,8 @@ from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
+from ..forks import LOADING
 from ..imported import code_key, ran_once
-from .compiling import COMPILING
 from .entries import UntrustedFolderError, base_folder, lock, make_private, read_entry, unlock, write_entry
 
 __all__ = ["DiskCache", "cache_folder", "compiled"]
@@ -77,7 +77,7 @@ def compiled(
         RuntimeWarning: once, where compiled code cannot be kept on disk.
     """
     # Several threads may want the same function at once; whoever comes second finds it done.
-    with COMPILING:
+    with LOADING:
         started = time.perf_counter()
         cache = DiskCache(name, what, tell)
         function._cache = cache

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..forks import LOADING
 from ..functional.vocabulary import Array
 from .codes import Setting, Status
-from .compiling import COMPILING
 from .layout import lay_out
 from .plan import Plan
 
@@ -39,7 +39,7 @@ def kernel(dtype: np.dtype[Any], tell: Tell = silent) -> tuple[Any, float]:
     """
     if dtype in _KERNELS:
         return _KERNELS[dtype], 0.0
-    with COMPILING:
+    with LOADING:
         from numba import from_dtype, types
 
         from .cache import compiled

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..checks import Array
 from ..data import DataLoader, TensorDataset
+from ..forks import LOADING
 from ..layers import Module
 from ..objective import Objective
 from ..optim import Optimizer
@@ -113,7 +114,8 @@ def make_engine(
     """
     reason = f"engine={wanted!r} was asked for"
     if wanted != "numpy":
-        from ..train.numba_engine import LoweringError, NumbaEngine
+        with LOADING:
+            from ..train.numba_engine import LoweringError, NumbaEngine
 
         class Compiled(NumbaEngine):
             """The rows in the estimator's order."""

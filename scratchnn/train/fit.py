@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from ..checks import as_flag
+from ..forks import LOADING
 from ..history import History
 from ..layers import Module
 from ..losses import Loss
@@ -187,7 +188,8 @@ def fit(
                 if isinstance(callback, Watching):
                     callback._begin(state)
             if checkpoint is not None or callbacks:
-                from ..checkpoint.disk import on_disk
+                with LOADING:
+                    from ..checkpoint.disk import on_disk
 
                 kept = on_disk(checkpoint, recording, others, state, regime, batches, held_out, named, tell)
                 keeper, runner.recorder = stack.enter_context(kept)
@@ -214,7 +216,8 @@ def _apart(callbacks: Any) -> tuple[Recording | None, Any]:
     """The recording among the callbacks, and the others."""
     if not isinstance(callbacks, (list, tuple)) or not callbacks:
         return None, callbacks
-    from ..recording import Recording
+    with LOADING:
+        from ..recording import Recording
 
     if Recording in callbacks:
         raise TypeError(
@@ -319,7 +322,8 @@ def _choose_engine(
     """The engine, which says what it is and why."""
     reason = f"engine={engine!r} was asked for"
     if engine != "numpy":
-        from .numba_engine import LoweringError, NumbaEngine
+        with LOADING:
+            from .numba_engine import LoweringError, NumbaEngine
 
         try:
             compiled = NumbaEngine(model, loss_fn, optimizer, batches, metrics, tell=tell, regime=regime)

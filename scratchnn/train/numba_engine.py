@@ -10,10 +10,10 @@ import numpy as np
 
 from ..checks import Array
 from ..data import DataLoader, Subset, TensorDataset
-from ..engine.compiling import COMPILING
 from ..engine.plan import LoweringError, Op, Plan, Rule
 from ..engine.record import GRADIENT, STATE, VALUE, Record
 from ..engine.run import Diverged, Refused, Run, Tell, silent
+from ..forks import LOADING
 from ..layers import Module
 from ..losses import Loss
 from ..lowering import lower, overridden
@@ -222,7 +222,7 @@ class NumbaEngine:
         made = Run(plan, *form, bool(self.names), self.tell)
         self.compile_seconds += made.compile_seconds
         if form[2]:
-            with COMPILING:
+            with LOADING:
                 from ..engine.orders import compile_now
 
                 self.compile_seconds += compile_now()

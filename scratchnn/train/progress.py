@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..forks import LOADING
+
 if TYPE_CHECKING:
     from .fit import FitState
 
@@ -26,11 +28,19 @@ def notice(wanted: bool) -> Callable[[str], None]:
 @contextmanager
 def progress_bar(wanted: bool, state: FitState) -> Iterator[Callable[[], None]]:
     if wanted:
-        from rich.console import Console
+        with LOADING:
+            from rich.console import Console
 
         console = Console(stderr=True)
         if console.is_terminal:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            with LOADING:
+                from rich.progress import (
+                    BarColumn,
+                    MofNCompleteColumn,
+                    Progress,
+                    TextColumn,
+                    TimeRemainingColumn,
+                )
 
             columns = (
                 TextColumn("training"),
