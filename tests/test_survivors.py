@@ -12,7 +12,7 @@ import scratchnn as snn
 
 
 def test_huber_needs_a_width() -> None:
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match="must be above 0"):
         snn.HuberLoss(delta=0.0)
 
 
