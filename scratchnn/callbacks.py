@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import Array, as_choice, as_flag, as_mapping, as_number, as_path, positive_int
+from .checks import Array, as_choice, as_flag, as_mapping, as_number, as_path, positive_int, shown
 from .checks.paths import from_here
 from .forks import LOADING
 from .train.regime import check_measured, measured
@@ -63,6 +63,8 @@ class _Watch:
 
     def _begin(self, state: FitState) -> None:
         """Forget another run's epochs; `fit` calls it at the start."""
+        if not hasattr(state, "history"):
+            raise TypeError(f"{type(self).__name__} got state={shown(state)}; it needs the FitState of a run")
         if self._run is not None and self._run is not state.history._run:
             self._forget()
         self._run = state.history._run

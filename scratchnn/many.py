@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import Array, as_flag, as_list, as_mapping, as_seed, positive_int
+from .checks import Array, any_array, as_flag, as_kind, as_list, as_mapping, as_seed, positive_int
 from .checks.memory import sharing
 from .cluster import active_backend, train_there
 from .data import DataLoader, TensorDataset
@@ -139,15 +139,26 @@ def fit_many(
         )
     if len({id(o) for o in optimizers}) < len(optimizers) or len({id(m) for m in models}) < len(models):
         raise ValueError("fit_many got a model or an optimizer twice; give each model its own")
-    for model, optimizer in zip(models, optimizers, strict=True):
+    for i, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
+        as_kind("fit_many", f"models[{i}]", model, Module, "a scratchnn Module")
+        as_kind(
+            "fit_many", f"optimizers[{i}]", optimizer, Optimizer, "an optimizer over the model's parameters"
+        )
         check_arguments(model, loss_fn, optimizer, epochs, "numba")
     _check_apart(models, optimizers)
     if seeds is not None:
         seeds = [as_seed("fit_many", f"seeds[{i}]", s) for i, s in enumerate(_each("seeds", seeds, models))]
-    columns = as_mapping("fit_many", "labels", labels or {}, "a dict {name: one value a network}")
+    columns = as_mapping(
+        "fit_many", "labels", {} if labels is None else labels, "a dict {name: one value a network}"
+    )
     columns = {name: _each(f"labels[{name!r}]", values, models) for name, values in columns.items()}
     workers = _cores() if threads is None else positive_int("fit_many", "threads", threads)
     tell = notice(as_flag("fit_many", "progress", progress))
+    x, target = any_array("fit_many", "X", X, "biuf"), any_array("fit_many", "y", y, "biuf")
+    if not x.ndim or not target.ndim or len(x) != len(target):
+        raise ValueError(
+            f"fit_many got X of shape {x.shape} and y of shape {target.shape}; each row of X needs one of y"
+        )
     data = (X, y)
     if batch_size is not None:
         data = DataLoader(TensorDataset(X, y), batch_size, shuffle, drop_last=drop_last)  # type: ignore[assignment]
@@ -159,7 +170,7 @@ def fit_many(
     with claimed(
         "fit_many", (part for model, optimizer in pairs for part in parts(model, loss_fn, optimizer))
     ):
-        batches = at_the_door(data, loss_fn, dtype, "data").kept()
+        batches = at_the_door(data, loss_fn, dtype, "X and y").kept()
         outputs = [probe(model, loss_fn, batches) for model in models]
         named = named_metrics(metrics, loss_fn, [(batches, outputs[0])])
 

@@ -252,6 +252,8 @@ GIVEN: dict[str, Callable[[], Any]] = {
     "studies.load.name": lambda: "circles",
     "randint.size": lambda: (2,),
     "Dropout.load_state_dict.state_dict": dict,
+    "Dropout.register_parameter.name": lambda: "scale",
+    "Dropout.register_parameter.parameter": lambda: snn.Parameter(rows(2)),
     "functional.*.a": lambda: rows(4, 2),
     "functional.*.amsgrad": lambda: False,
     "functional.*.b": lambda: rows(4, 2),
@@ -432,7 +434,11 @@ class Subject:
 
     def others(self) -> list[str]:
         """Classes of the other objects that take part, which may be the ones to refuse."""
-        made = [self._valid(name) for name in self.arguments if name in ("loss_fn", "model", "optimizer")]
+        made = [
+            self._valid(name)
+            for name in self.arguments
+            if name in ("loss_fn", "model", "optimizer", "subject")
+        ]
         return [type(value).__name__ for value in made if value is not MISSING]
 
     def call(self, spoilt: str | None = None, value: Any = None) -> Any:

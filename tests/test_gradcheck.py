@@ -518,7 +518,7 @@ def test_torch_functions_and_modules() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [
-        (lambda: snn.gradcheck(snn.Tanh(), draws(2), method="exact"), ValueError, "it must be one of auto"),
+        (lambda: snn.gradcheck(snn.Tanh(), draws(2), method="exact"), ValueError, "must be one of 'auto'"),
         (lambda: snn.gradcheck(snn.Tanh, draws(2)), TypeError, "pass an object"),
         (lambda: snn.gradcheck(snn.Tanh()), TypeError, "needs an input"),
         (
@@ -539,7 +539,7 @@ def test_torch_functions_and_modules() -> None:
         ),
         (lambda: snn.gradcheck((F.relu, lambda dy: None), draws(2)), TypeError, "must return gradients"),
         (lambda: snn.gradcheck((np.isnan, lambda dy: dy), draws(2)), TypeError, "dtype bool"),
-        (lambda: snn.gradcheck(snn.Tanh(), np.array(["a"])), TypeError, "it needs real numbers"),
+        (lambda: snn.gradcheck(snn.Tanh(), np.array(["a"])), TypeError, "it needs numbers"),
         (
             lambda: snn.gradcheck((lambda x: x.astype(np.float32), lambda dy, x: dy), draws(2)),
             TypeError,

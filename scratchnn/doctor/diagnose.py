@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import Array
-from ..gradcheck.check import make_subject, measure, quietly
+from ..gradcheck.check import checked_options, make_subject, measure, quietly
 from ..gradcheck.judge import Measured
 from ..gradcheck.subject import ModuleSubject, ShapeError, Subject
 from . import patterns
@@ -50,6 +50,7 @@ def diagnose(
     Raises:
         TypeError, ValueError: as `gradcheck`; and what the subject's own forward raises.
     """
+    constants, seed = checked_options("diagnose", constants, method, seed)
     with quietly():
         made = make_subject(subject, inputs, loss_fn, target, constants)
         made.backward = _Watched(made.backward)  # type: ignore[method-assign, assignment]

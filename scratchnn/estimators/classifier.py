@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import (
     type_of_target,
 )
 
-from ..checks import Array
+from ..checks import Array, shown
 from .arguments import check_classes
 from .base import BaseMLP, Data
 from .network import Head, class_head
@@ -140,7 +140,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Args:
             classes: all that there will be; needed in the first call.
         """
-        if self.class_weight == "balanced":
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' is not known from a part of the rows; give partial_fit a dict, from "
                 "sklearn.utils.class_weight.compute_class_weight"
@@ -234,7 +234,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     def _row_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
         if self.class_weight is None:
             return sample_weight
-        if self.class_weight == "balanced" and sample_weight is not None:
+        balanced = isinstance(self.class_weight, str) and self.class_weight == "balanced"
+        each = self.class_weight if isinstance(self.class_weight, list) else [self.class_weight]
+        if not balanced and not all(isinstance(weights, dict) for weights in each):
+            raise ValueError(
+                f"{type(self).__name__} got class_weight={shown(self.class_weight)}; it needs None, "
+                "'balanced', or a dict {class: weight}"
+            )
+        if balanced and sample_weight is not None:
             return sample_weight * _balanced(y, sample_weight).astype(self._dtype)
         weight = compute_sample_weight(self.class_weight, y).astype(self._dtype)
         return weight if sample_weight is None else weight * sample_weight

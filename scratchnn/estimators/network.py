@@ -86,7 +86,7 @@ def value_head(owner: str, loss: Any) -> Head:
         if isinstance(loss, BCELoss):
             return Head(base, (Sigmoid(),), "identity", "logistic", scale=None)
         return Head(base, scale=None)
-    if loss == "bce":
+    if isinstance(loss, str) and loss == "bce":
         return Head(BCEWithLogitsLoss(), (), "logistic", "logistic")
     if isinstance(loss, str) and loss in VALUE_LOSSES:
         make, scale = VALUE_LOSSES[loss]
@@ -117,11 +117,13 @@ def class_head(owner: str, loss: Any, exclusive: bool) -> Head:
         if isinstance(loss, BCELoss):
             return Head(base, (Sigmoid(),), "identity", "logistic", scale=None)
         return Head(base, (Softmax(-1) if exclusive else Sigmoid(),), "identity", word, scale=None)
+    if not isinstance(loss, str):
+        raise ValueError(_no_loss(owner, loss, ("log_loss", "bce", *VALUE_LOSSES)))
     if loss == "bce" or (loss == "log_loss" and not exclusive):
         return Head(BCEWithLogitsLoss(), (), "logistic", "logistic")
     if loss == "log_loss":
         return Head(CrossEntropyLoss(), (), "softmax", word, True)
-    if isinstance(loss, str) and loss in VALUE_LOSSES:
+    if loss in VALUE_LOSSES:
         make, scale = VALUE_LOSSES[loss]
         return Head(make(), (Softmax(-1) if exclusive else Sigmoid(),), "identity", word, scale=scale)
     raise ValueError(_no_loss(owner, loss, ("log_loss", "bce", *VALUE_LOSSES)))
@@ -168,7 +170,7 @@ def make_network(
         dropout: as the estimator has it.
     """
     of_layers = per_layer(owner, "activation", activation, len(units) - 2)
-    names = of_layers or [activation]
+    names = [name if isinstance(name, str) else "" for name in of_layers or [activation]]
     layers = []
     for i, (fan_in, fan_out) in enumerate(itertools.pairwise(units)):
         factor = XAVIER_LOGISTIC if names[min(i, len(names) - 1)] == "logistic" else XAVIER

@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import as_choice, shown
+from ..layers import Module
+
 __all__ = ["check_parameters", "widths_of"]
 
 SOLVERS = ("adam", "sgd", "lbfgs")
 LEARNING_RATES = ("constant", "invscaling", "adaptive")
 DTYPES = ("auto", "float32", "float64")
+MOST_UNITS = 2**31  # of a layer
 ENGINES = ("auto", "numba", "numpy")
 
 
@@ -46,14 +50,31 @@ NUMBERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "beta_2": (_share, "a number in [0, 1)"),
     "epsilon": (lambda v: _real(v) and v > 0, "a positive number"),
     "validation_fraction": (lambda v: _real(v) and 0 < v < 1, "a number between 0 and 1"),
-    "n_iter_no_change": (lambda v: _whole(v, 1) or v == math.inf, "an int from 1, or infinity"),
+    "n_iter_no_change": (
+        lambda v: _whole(v, 1) or (_real(v) and v == math.inf),
+        "an int from 1, or infinity",
+    ),
     "shuffle": (_flag, "True or False"),
     "warm_start": (_flag, "True or False"),
     "early_stopping": (_flag, "True or False"),
     "nesterovs_momentum": (_flag, "True or False"),
-    "verbose": (lambda v: v == "bar" or _flag(v) or _whole(v, 0), "True, False, an int or 'bar'"),
+    "verbose": (
+        lambda v: (isinstance(v, str) and v == "bar") or _flag(v) or _whole(v, 0),
+        "True, False, an int or 'bar'",
+    ),
 }
 CHOICES = {"solver": SOLVERS, "dtype": DTYPES, "engine": ENGINES}
+
+
+def _check_seed(owner: str, seed: Any) -> None:
+    """`random_state` as scikit-learn takes it."""
+    if seed is None or seed is np.random or isinstance(seed, np.random.RandomState):
+        return
+    if not (_whole(seed, 0) and seed < 2**32):
+        raise ValueError(
+            f"{owner} got random_state={shown(seed)}; it needs None, an int within [0, 2**32 - 1], "
+            "or a RandomState instance"
+        )
 
 
 def check_parameters(estimator: Any) -> None:
@@ -62,24 +83,25 @@ def check_parameters(estimator: Any) -> None:
     for name, (right, needs) in NUMBERS.items():
         value = getattr(estimator, name)
         if not right(value):
-            raise ValueError(f"{owner} got {name}={value!r}; it needs {needs}")
+            raise ValueError(f"{owner} got {name}={shown(value)}; it needs {needs}")
     for name, known in CHOICES.items():
         value = getattr(estimator, name)
-        value = value if isinstance(value, str) or name != "dtype" else np.dtype(value).name
-        if value not in known:
-            names = ", ".join(map(repr, known))
-            raise ValueError(f"{owner} got {name}={value!r}; it must be one of {names}")
+        if name == "dtype" and isinstance(value, (type, np.dtype)):
+            value = np.dtype(value).name
+        as_choice(owner, name, value, known)
+    _check_seed(owner, estimator.random_state)
     rate = estimator.learning_rate
-    if not (callable(rate) or rate in LEARNING_RATES):
+    is_schedule = callable(rate) and not isinstance(rate, Module)
+    if not (is_schedule or (isinstance(rate, str) and rate in LEARNING_RATES)):
         names = ", ".join(map(repr, LEARNING_RATES))
         raise ValueError(
-            f"{owner} got learning_rate={rate!r}; it must be one of {names}, or a function that makes a "
+            f"{owner} got learning_rate={shown(rate)}; it must be one of {names}, or a function that makes a "
             "schedule of an optimizer, such as functools.partial(ExponentialLR, gamma=0.99)"
         )
     dropout = estimator.dropout
     for share in dropout if isinstance(dropout, (list, tuple)) else [dropout]:
         if not _share(share):
-            raise ValueError(f"{owner} got dropout={dropout!r}; it needs numbers in [0, 1)")
+            raise ValueError(f"{owner} got dropout={shown(dropout)}; it needs numbers in [0, 1)")
     widths_of(estimator)
     if estimator.solver == "lbfgs" and (np.any(dropout) or callable(rate)):
         raise ValueError(
@@ -91,10 +113,11 @@ def check_parameters(estimator: Any) -> None:
 def widths_of(estimator: Any) -> list[int]:
     """The widths of the hidden layers. Raises ValueError for anything but ints from 1."""
     sizes = estimator.hidden_layer_sizes
-    widths = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
-    if not all(_whole(width, 1) for width in widths):
+    is_list = isinstance(sizes, (list, tuple, range)) or (isinstance(sizes, np.ndarray) and sizes.ndim == 1)
+    widths = list(sizes) if is_list else [sizes]
+    if not all(_whole(width, 1) and width < MOST_UNITS for width in widths):
         raise ValueError(
-            f"{type(estimator).__name__} got hidden_layer_sizes={sizes!r}; hidden_layer_sizes must be > 0, "
-            "ints, one for each hidden layer"
+            f"{type(estimator).__name__} got hidden_layer_sizes={shown(sizes)}; hidden_layer_sizes must be "
+            "> 0, ints, one for each hidden layer"
         )
     return [int(width) for width in widths]

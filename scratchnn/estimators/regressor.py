@@ -126,7 +126,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             raise ValueError(f"`y` has {table.shape[1]} columns; the first fit had {self.n_outputs_}")
         if not np.isfinite(table).all():
             raise ValueError(f"Input y contains infinity or a value too large for dtype('{self._dtype}').")
-        probabilities = self.loss == "bce" or isinstance(self.loss, (BCELoss, BCEWithLogitsLoss))
+        probabilities = (isinstance(self.loss, str) and self.loss == "bce") or isinstance(
+            self.loss, (BCELoss, BCEWithLogitsLoss)
+        )
         if probabilities and not ((table >= 0) & (table <= 1)).all():
             raise ValueError(f"{type(self).__name__} got loss={self.loss!r} and targets outside [0, 1]")
         return table

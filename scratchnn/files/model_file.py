@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Array
+from ..checks import Array, as_path
 from ..layers import Module
 from .architecture import Node, Spec, build, from_json, read, specs, to_json
 from .atomic import open_regular, regular_target, write_atomically
@@ -59,6 +59,7 @@ def save(model: Module | Mapping[str, Array], path: str | os.PathLike[str]) -> N
         ImportError: the extra `export` is not installed. OSError: from the disk.
     Source: the safetensors format, https://huggingface.co/docs/safetensors; torch.save for the name.
     """
+    file = as_path("save", "path", path)
     header: dict[str, Any] = {"format": FORMAT, "version": _version()}
     if isinstance(model, Mapping):
         state = {_name(name): _plain(name, value) for name, value in model.items()}
@@ -69,7 +70,7 @@ def save(model: Module | Mapping[str, Array], path: str | os.PathLike[str]) -> N
     data = needs("save", "safetensors.numpy").save(state, {KEY: _text(header)})
     if int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise ValueError(f"save got a model whose description is over {MAX_HEADER} bytes; split the model")
-    write_atomically(path, data)
+    write_atomically(file, data)
 
 
 def check_save(model: Module, path: str | os.PathLike[str]) -> None:
@@ -132,6 +133,7 @@ def load(path: str | os.PathLike[str], model: Module | None = None) -> Module:
     """
     if model is not None and not isinstance(model, Module):
         raise TypeError(f"load got a {type(model).__name__} as model; it needs a scratchnn Module")
+    path = as_path("load", "path", path)
     with _opened(path) as file:
         header = _header(path, file)
         if header is not None and "kind" in header:

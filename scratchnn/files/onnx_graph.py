@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..checks import Array
+from ..checks import Array, as_path
 from ..layers import (
     Dropout,
     Identity,
@@ -56,6 +56,7 @@ def export_onnx(model: Module, path: str | os.PathLike[str]) -> None:
         ImportError: the extra `export` is not installed. OSError: from the disk.
     Source: https://onnx.ai/onnx/operators.
     """
+    file = as_path("export_onnx", "path", path)
     node = read(model, "export_onnx", CURE)
     for place, module in model.named_modules():
         if module._hooks:
@@ -71,7 +72,7 @@ def export_onnx(model: Module, path: str | os.PathLike[str]) -> None:
     if len(dtypes) > 1:
         names = " and ".join(map(str, dtypes))
         raise ValueError(f"export_onnx got weights of {names}; use model.astype(np.float32)")
-    write_atomically(path, _Graph(state, dtypes[0]).serialize(node))
+    write_atomically(file, _Graph(state, dtypes[0]).serialize(node))
 
 
 class _Graph:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..checks import as_seed
 from ..data import DataLoader
 from ..layers import Linear, Module, ModuleList
 from ..losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, Loss, MSELoss, NLLLoss
@@ -151,7 +151,7 @@ def _program(
 ) -> str:
     owner = "to_python" if library is _SCRATCHNN else "to_torch"
     node = read(model, owner, CURE)
-    seed = default_generator.initial_seed() if seed is None else operator.index(seed)
+    seed = default_generator.initial_seed() if seed is None else as_seed(owner, "seed", seed)
     dtype = next((p.dtype.name for p in model.parameters()), "float32")
     lines = [f"{library.root}.manual_seed({seed})", *_model_lines(node, library)]
     if loss_fn is not None:

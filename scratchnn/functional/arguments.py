@@ -114,7 +114,7 @@ def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
 
 
 def _check_axis(owner: str, given: Given, name: str) -> None:
-    shape, axis = given[name].shape, given["axis"]
+    shape, axis = given[name].shape or (1,), given["axis"]  # a number counts as one class
     if not -len(shape) <= axis < len(shape):
         raise _shape_error(owner, given, (name,), f"it has no axis={axis}")
     if not shape[axis]:

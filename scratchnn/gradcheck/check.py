@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.exceptions import ComplexWarning
 
-from ..checks import Array
+from ..checks import Array, as_choice, as_flag, as_list, as_number, as_seed, positive_int
+from ..layers import Parameter
 from .evidence import Evidence
 from .form import EXPECTED
 from .judge import Judge, Measured, by_direction
@@ -77,6 +78,11 @@ def gradcheck(
         TypeError, ValueError: a subject that cannot be checked, an unknown constant or method.
     Source: Squire and Trapp 1998; torch.autograd.gradcheck for the name.
     """
+    constants, seed = checked_options("gradcheck", constants, method, seed)
+    if tolerance is not None:
+        tolerance = as_number("gradcheck", "tolerance", tolerance, least=0)
+    max_entries = positive_int("gradcheck", "max_entries", max_entries)
+    raise_on_fail = as_flag("gradcheck", "raise_on_fail", raise_on_fail)
     with quietly():
         made = make_subject(subject, inputs, loss_fn, target, constants)
         if made.broken is not None:
@@ -89,6 +95,15 @@ def gradcheck(
     if raise_on_fail and not measured.report:
         raise GradcheckError(measured.report)
     return measured.report
+
+
+def checked_options(owner: str, constants: Any, method: str, seed: int) -> tuple[list[Any], int]:
+    """The constants as a list, and the seed as NumPy's generators take it."""
+    as_choice(owner, "method", method, METHODS)
+    if isinstance(constants, (str, np.ndarray, Parameter)):
+        constants = [constants]
+    constants = as_list(owner, "constants", constants, "names or arrays")
+    return constants, as_seed(owner, "seed", seed) % 2**64
 
 
 class quietly:
@@ -108,8 +123,6 @@ class quietly:
 
 def measure(subject: Subject, method: str, tolerance: float | None, max_entries: int, seed: int) -> Measured:
     """Run the whole check."""
-    if method not in METHODS:
-        raise ValueError(f"gradcheck got method={method!r}; it must be one of {', '.join(METHODS)}")
     rng = np.random.default_rng((seed, OWN_STREAM))
     y = subject.output(subject.values)
     if y.dtype.itemsize < 8 or y.dtype.kind not in "fc":

@@ -84,8 +84,6 @@ def ready(x: Any) -> Any:
 
 def _constants(world: World, constants: Sequence[Any], given: dict[int, Any]) -> dict[Address, str]:
     """{address: name} of the arrays that the user calls constant, by name or by the array itself."""
-    if isinstance(constants, (str, np.ndarray, Parameter)):
-        constants = [constants]
     places = [place for place in world.places() if place.kind in (*FLOATS, "integers")]
     ways = {(*edge, key): place for place in places for edge, key in place.edges}
     found: dict[Address, str] = {}

@@ -49,7 +49,7 @@ def make_subject(
         return _pair(subject, inputs, constants)
     if isinstance(subject, type):
         raise TypeError(
-            f"gradcheck got the class {subject.__name__}; pass an object: {subject.__name__}(...)"
+            f"gradcheck got the class {subject.__name__} as subject; pass an object: {subject.__name__}(...)"
         )
     if isinstance(subject, Loss):
         if len(inputs) != 2:
@@ -62,9 +62,9 @@ def make_subject(
     found = form_of(subject) or _with_gradients(subject)
     if found is None:
         raise TypeError(
-            f"gradcheck got {short_repr(subject)}; it needs a Module, a loss, a pair (op, op_vjp), an object "
-            "with forward and backward, or something of torch's (import torch first). For an object, "
-            f"{EXPECTED}"
+            f"gradcheck got as subject {short_repr(subject)}; it needs a Module, a loss, a pair (op, "
+            "op_vjp), an object with forward and backward, or something of torch's (import torch first). For an "
+            f"object, {EXPECTED}"
         )
     return _adopted(*found, inputs, loss_fn, target, constants)
 

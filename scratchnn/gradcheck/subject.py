@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Array
+from ..checks import Array, any_array, shown
 from ..layers import Module, Parameter
 from ..losses import Loss
 from ..random import default_generator
@@ -277,10 +277,7 @@ def as_target(loss_fn: Any, target: Any) -> Any:
 
 def float_array(value: Any, name: str) -> Array:
     """`value` as a float64 copy. Raises TypeError for anything that is not real numbers."""
-    array = np.array(value)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"gradcheck got {name} of dtype {array.dtype}; it needs real numbers")
-    return array.astype(np.float64)
+    return any_array("gradcheck", f"{name} of inputs", value, "biuf").astype(np.float64)
 
 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
@@ -304,7 +301,7 @@ def takes_argument(function: Callable[..., Any]) -> bool:
 
 
 def unknown_constant(constant: Any, known: Sequence[str]) -> str:
-    what = repr(constant) if isinstance(constant, str) else f"an array of shape {np.shape(constant)}"
+    what = shown(constant)
     return (
         f"gradcheck got {what} among constants; it must be one of {', '.join(known) or 'none'}, or that array"
     )

@@ -120,6 +120,8 @@ class _AlongAxis(Module):
             raise IndexError(
                 f"{self._label()} got x of shape {x.shape}; dim must be between {-axes} and {axes - 1}"
             )
+        if x.ndim and not x.shape[self.dim]:
+            raise ValueError(f"{self._label()} got x of shape {x.shape}, without a class; dim={self.dim}")
         return x
 
     def extra_repr(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, Self, TypeAlias
 
 import numpy as np
 
-from ..checks import Array, Check, CheckedAttributes, any_array, as_array, as_dtype, as_flag, shown
+from ..checks import Array, Check, CheckedAttributes, any_array, as_array, as_dtype, as_flag, as_text, shown
 
 __all__ = ["IncompatibleKeys", "Module", "Parameter"]
 
@@ -170,6 +170,7 @@ class Module(CheckedAttributes):
         Raises:
             TypeError: something that is neither a Parameter nor None.
         """
+        name = as_text(type(self).__name__, "name", name)
         if parameter is not None and not isinstance(parameter, Parameter):
             raise TypeError(
                 f"{type(self).__name__} got {type(parameter).__name__} as its parameter {name}, which needs "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import Array
+from ..checks import Array, as_flag, as_text
 from ..files.atomic import open_regular
 from ..files.errors import FileFormatError, short
 from ..layers import Module
@@ -129,6 +129,7 @@ class Recording(Tape):
             KeyError: no such parameter. ValueError: an empty recording.
         """
         self._check_not_empty()
+        name, gradient = as_text("Recording", "name", name), as_flag("Recording", "gradient", gradient)
         key: Key = ("gradient" if gradient else "parameter", name, "")
         steps, values = [], []
         for block in self._store.blocks:

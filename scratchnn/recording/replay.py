@@ -164,7 +164,7 @@ def _changed(live: Live, lr: float | None, optimizer: Any) -> Live:
 
 
 def _made_by(optimizer: Any, model: Module, given: dict[str, float]) -> Optimizer:
-    if not callable(optimizer):
+    if not callable(optimizer) or isinstance(optimizer, (Module, Optimizer)):
         what = repr(optimizer) if isinstance(optimizer, str) else f"an object of {type(optimizer).__name__}"
         raise TypeError(
             f"fork got as optimizer {what}; it needs a class, such as Adam, or a function of the parameters: "
