@@ -62,9 +62,9 @@ def make_subject(
     found = form_of(subject) or _with_gradients(subject)
     if found is None:
         raise TypeError(
-            f"gradcheck got as subject {short_repr(subject)}; it needs a Module, a loss, a pair (op, "
-            "op_vjp), an object with forward and backward, or something of torch's (import torch first). For an "
-            f"object, {EXPECTED}"
+            f"gradcheck got as subject {short_repr(subject)}; it needs a Module, a loss, a pair "
+            "(op, op_vjp), an object with forward and backward, or something of torch's (import torch "
+            f"first). For an object, {EXPECTED}"
         )
     return _adopted(*found, inputs, loss_fn, target, constants)
 
