@@ -207,6 +207,23 @@ class DataLoader(CheckedAttributes):
         "generator": _generator,
     }
 
+    _not_here: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(
+            (
+                "num_workers",
+                "pin_memory",
+                "timeout",
+                "worker_init_fn",
+                "prefetch_factor",
+                "persistent_workers",
+            ),
+            "batches are made in this process; leave it out",
+        ),
+        "collate_fn": "batches are stacked; give a dataset that returns what you want",
+        "sampler": "take rows with Subset(dataset, indices), or set shuffle",
+        "batch_sampler": "pass batch_size, or a list of batches to fit",
+    }
+
     def __init__(
         self,
         dataset: Any,

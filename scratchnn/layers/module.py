@@ -21,6 +21,12 @@ def _own(owner: str, name: str, value: Any) -> Array:
     return array if array.flags.writeable else array.copy()
 
 
+FROZEN = (
+    "nothing is frozen by it yet. Give the optimizer the other parameters only: "
+    "SGD(model[2].parameters(), lr=0.1)"
+)
+
+
 class Parameter(CheckedAttributes):
     """An array that an optimizer moves, and the gradient that tells it where.
 
@@ -38,6 +44,20 @@ class Parameter(CheckedAttributes):
     def __init__(self, data: Any) -> None:
         self.data: Array = data
         self.grad: Array | None = None
+
+    @property
+    def requires_grad(self) -> bool:
+        """True, and nothing else: every parameter gets its gradient."""
+        return True
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        _refuse_freezing("Parameter", value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """The parameter itself. Raises AttributeError for False, which would change nothing."""
+        _refuse_freezing("Parameter", requires_grad)
+        return self
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -95,6 +115,11 @@ class Parameter(CheckedAttributes):
         return f"Parameter containing:\n{self.data!r}"
 
 
+def _refuse_freezing(owner: str, value: Any) -> None:
+    if not as_flag(owner, "requires_grad", value):
+        raise AttributeError(f"{owner} got requires_grad=False; {FROZEN}")
+
+
 class IncompatibleKeys(NamedTuple):
     """The paths that `load_state_dict` passed over.
 
@@ -130,6 +155,7 @@ class Module(CheckedAttributes):
     Source: torch.nn.Module.
     """
 
+    _not_here: ClassVar[Mapping[str, str]] = {"requires_grad": FROZEN}
     # Defaults on the class, so that a subclass need not call super().__init__().
     training = True
     _saved: tuple[Any, ...] | None = None
@@ -344,6 +370,11 @@ class Module(CheckedAttributes):
     def eval(self) -> Self:
         """Evaluation mode (dropout passes everything); returns self."""
         return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """The module itself. Raises AttributeError for False, which would change nothing."""
+        _refuse_freezing(type(self).__name__, requires_grad)
+        return self
 
     def zero_grad(self) -> None:
         """Forget every parameter's gradient."""

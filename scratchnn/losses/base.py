@@ -41,6 +41,7 @@ class Loss(CheckedAttributes):
     _op_vjp: ClassVar[Callable[..., Array]]
     _warned = False
     _checks: ClassVar[Mapping[str, Check]] = {"reduction": partial(as_choice, choices=REDUCTIONS)}
+    _not_here = dict.fromkeys(("reduce", "size_average"), 'set reduction = "mean", "sum" or "none"')
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = reduction

@@ -57,6 +57,26 @@ class Optimizer(CheckedAttributes):
     _stepped: bool | None = None  # since a schedule was attached; None: none is
     _looked_at: list[Any] | None = None  # the groups' entries when they were checked
     _checks: ClassVar[Mapping[str, Check]] = {"param_groups": _groups, "state": _state}
+    _not_here: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(
+            (
+                "lr",
+                "momentum",
+                "dampening",
+                "weight_decay",
+                "nesterov",
+                "maximize",
+                "betas",
+                "eps",
+                "amsgrad",
+            ),
+            "set it in each group, for group in optimizer.param_groups: group[name] = value",
+        ),
+        **dict.fromkeys(
+            ("foreach", "fused", "capturable", "differentiable"),
+            "there is one way to step; leave it out",
+        ),
+    }
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
