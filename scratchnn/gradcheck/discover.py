@@ -241,11 +241,12 @@ class _Search:
         """Clear the gradients of earlier backwards: they are no part of this one's."""
         values = [value for value in _all(self.subject) if id(value) in depends]
         held = {place.address for value in values for place, _ in value.places}
+        wanted = [names for value in values for names, _ in value.names]
         for place in self.world.places():
             if place.address in held or _given(place) or place.kind == "integers":
                 continue
-            steps = self.world.steps(place.address)
-            named = any(is_named(rank(steps, names)) for value in values for names, _ in value.names)
+            called = [self.world.steps(address) for address in place.addresses]
+            named = any(is_named(rank(steps, names)) for steps in called for names in wanted)
             if named or (place.kind != "number" and seen.changed(place.address)):
                 if place.kind == "array" and place.thing.flags.writeable:
                     place.thing[...] = 0
@@ -253,16 +254,18 @@ class _Search:
                     self.world.put(place, np.zeros(np.shape(place.thing)))
 
     def _candidates(self, seen: Seen, other: Seen, values: list[Value]) -> Iterator[Candidate]:
-        held = {place.address for value in values for place, _ in value.places}
-        direct = {_argument(i) for i in range(len(self.world.arguments))}
-        for address, array in seen.after.items():
-            if address in held or address in direct:
+        held = {address for value in values for place, _ in value.places for address in place.addresses}
+        held |= {_argument(i) for i in range(len(self.world.arguments))}
+        for group in seen.groups:
+            if held.intersection(group):
                 continue
-            live = seen.changed(address)
-            if self.form.upstream:
-                live = live and differs(other.after, seen.after, address)
-            source = Source("state", address, self.world.name(address))
-            yield Candidate(source, self.world.steps(address), array, live)
+            for address in group:
+                live = seen.changed(address)
+                if self.form.upstream:
+                    live = live and differs(other.after, seen.after, address)
+                source = Source("state", address, self.world.name(address))
+                name = self.world.steps(address)
+                yield Candidate(source, name, seen.after[address], live, same=group[0])
         for value in values:
             for container, key in (edge for place, _ in value.places for edge in place.edges):
                 address = (*container, ("attribute", "grad"))

@@ -188,7 +188,7 @@ class Form:
         """
         forward, backward = self.functions(world.subject)
         self._check_arguments(forward, world)
-        before = {place.address: place.thing for place in world.places()}
+        before = {address: place.thing for place in world.places() for address in place.addresses}
         result = self._forward(world)
         if backward is None:
             self._read_loss(result)
@@ -279,11 +279,10 @@ class Form:
     def _find_output(self, world: World, before: dict[Address, Any]) -> Address:
         """Where forward keeps its output, if it returns None."""
         touched = {
-            str(place.address[-1][1]).lower(): place.address
+            str(address[-1][1]).lower(): address
             for place in world.places()
-            if len(place.address) == 2
-            and place.address[0][1] == SUBJECT
-            and before.get(place.address) is not place.thing
+            for address in place.addresses
+            if len(address) == 2 and address[0][1] == SUBJECT and before.get(address) is not place.thing
         }
         for name in OUTPUTS:
             if name in touched:

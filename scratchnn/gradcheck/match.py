@@ -30,12 +30,14 @@ class Candidate:
     Attributes:
         source: where it is. steps: its name as `names.rank` reads it; None where it has none.
         array: it; None where a Parameter has no gradient. live: the backward made it.
+        same: alike for several names of one array.
     """
 
     source: Source
     steps: list[Any] | None
     array: Any
     live: bool
+    same: Any = None
 
     @property
     def returned(self) -> bool:
@@ -101,8 +103,8 @@ class _Matching:
 
     def _give(self, value: Value, *chosen: tuple[Candidate, Array | None]) -> None:
         value.sources = [(candidate.source, positions) for candidate, positions in chosen]
-        used = {id(candidate) for candidate, _ in chosen}
-        self.free = [c for c in self.free if id(c) not in used]
+        used = [candidate for candidate, _ in chosen]
+        self.free = [c for c in self.free if not any(c is other or _one(c, other) for other in used)]
 
     # ---- by name -----------------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ class _Matching:
             best = self._one_of(value, group, positions)
             if best is None:
                 return
-            if all(best is not other for other, _ in chosen):
+            if not any(best is other or _one(best, other) for other, _ in chosen):
                 chosen.append((best, positions))
         # dh may be the gradient of the state that came out as well as of the one that went in.
         if not value.moves or self.agrees(value, _parts(chosen)):
@@ -149,8 +151,7 @@ class _Matching:
             else:
                 self._give(value, *right[0])
         elif len(whole) > 1 and all(self.agrees(value, _parts([one])) for one in whole):
-            words = " and ".join(c.source.words for c, _ in whole)
-            value.note = f"shared: {words} are each the whole gradient, and a step that takes both doubles it"
+            self._give(value, whole[0])  # the whole gradient, kept in several places
         elif whole or len(covered) == value.array.size:
             self._give(value, *(whole or parts))
         else:
@@ -221,6 +222,11 @@ class _Matching:
 
 def _fits(candidate: Candidate, value: Value) -> bool:
     return candidate.array is not None and candidate.array.shape == value.array.shape
+
+
+def _one(a: Candidate, b: Candidate) -> bool:
+    """Two names of one array."""
+    return a.same is not None and a.same == b.same
 
 
 def _parts(chosen: Sequence[tuple[Candidate, Array | None]]) -> Parts:

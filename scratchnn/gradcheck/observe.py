@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from ..checks import Array
 from .adopt import Adopted
 from .subject import held_random
-from .world import Address, World
+from .world import Address, Place
 
 __all__ = ["Seen", "differs", "forward", "observe"]
 
@@ -21,12 +22,14 @@ class Seen:
     """One forward and backward.
 
     Attributes:
-        before, after: {address: array} before the backward and after it. returned: by backward.
+        before, after: {address: array} before the backward and after it, an array under all its addresses.
+        groups: the addresses of each array after the backward. returned: by backward.
         kept: arrays that the forward left in their places.
     """
 
     before: dict[Address, Array]
     after: dict[Address, Array]
+    groups: list[list[Address]]
     returned: Any
     kept: set[Address]
 
@@ -39,12 +42,14 @@ def observe(bare: Adopted, dy: Array) -> Seen:
     """One forward and backward on a copy."""
     with held_random():
         model = copy.deepcopy(bare)
-        things = {place.address: place.thing for place in model.world.places()}
+        things = {address: place.thing for place in model.world.places() for address in place.addresses}
         model.forward(*(value.array.copy() for value in model.inputs))
-        kept = {p.address for p in model.world.places() if things.get(p.address) is p.thing}
-        before = _snapshot(model.world)
+        places = model.world.places()
+        kept = {address for p in places for address in p.addresses if things.get(address) is p.thing}
+        before = _snapshot(places)
         model.backward(dy.copy())
-        return Seen(before, _snapshot(model.world), model.returned, kept)
+        places = model.world.places()
+        return Seen(before, _snapshot(places), [p.addresses for p in places], model.returned, kept)
 
 
 def forward(model: Adopted) -> Array:
@@ -53,8 +58,11 @@ def forward(model: Adopted) -> Array:
         return np.asarray(copy.deepcopy(model).forward(*(value.array.copy() for value in model.inputs)))
 
 
-def _snapshot(world: World) -> dict[Address, Array]:
-    return {place.address: np.array(place.thing) for place in world.places()}
+def _snapshot(places: Sequence[Place]) -> dict[Address, Array]:
+    found: dict[Address, Array] = {}
+    for place in places:
+        found.update(dict.fromkeys(place.addresses, np.array(place.thing)))
+    return found
 
 
 def differs(before: dict[Address, Array], after: dict[Address, Array], address: Address) -> bool:

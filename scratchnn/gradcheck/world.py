@@ -55,6 +55,11 @@ class Place:
     address: Address
     edges: list[tuple[Address, Key]] = field(default_factory=list)
 
+    @property
+    def addresses(self) -> list[Address]:
+        """All ways to it, the first one first."""
+        return [(*container, key) for container, key in self.edges]
+
 
 class Shelf(list[Any]):
     """The arguments, or what lies outside: never a list of numbers that is an array itself."""
