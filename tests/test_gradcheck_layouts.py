@@ -15,7 +15,7 @@ SPOILT: dict[str, Any] = {
     "negated": lambda a: -a,
     "zero": lambda a: 0 * a,
     "doubled": lambda a: 2 * a,
-    "one entry": lambda a: a + (np.arange(np.size(a)).reshape(np.shape(a)) == 0) * np.abs(a).max() / 2,
+    "one entry": lambda a: np.where(np.arange(np.size(a)).reshape(np.shape(a)) == 0, 1.05 * a, a),
 }
 PROGRAMS = 25
 
