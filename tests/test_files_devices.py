@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
+import scratchnn as snn
 from scratchnn import studies
-from scratchnn.files import atomic
+from scratchnn.files import atomic, model_file
 from scratchnn.files.atomic import open_regular, regular_target, write_atomically
 from tests.files_and_nodes import nodes, tools
 
@@ -202,6 +203,21 @@ def test_what_takes_the_place_of_a_file_while_it_is_written(
         write_atomically("file", b"data")
     assert "is as it was before" in caught.value.__notes__[0]
     assert os.listdir() == ["file"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="open files have no names here")
+def test_a_model_is_read_from_the_file_that_was_checked(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("safetensors")
+    snn.save(snn.Linear(2, 3), "model")
+    check = model_file._check_header
+
+    def slow(path: Any, file: Any) -> None:
+        check(path, file)
+        os.unlink("model")
+        os.mkfifo("model")
+
+    monkeypatch.setattr(model_file, "_check_header", slow)
+    assert repr(snn.load("model")) == repr(snn.Linear(2, 3))
 
 
 def test_names_that_are_no_place_for_a_file(here: Path) -> None:

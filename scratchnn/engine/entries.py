@@ -35,7 +35,7 @@ MAGIC = b"scratchnn compiled code 1\n"
 DIGEST_BYTES = hashlib.sha256().digest_size
 CAREFUL = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 LOOK_EVERY = 0.05  # seconds
-PATIENCE = 120.0  # seconds that another process may take: several times what compiling takes
+PATIENCE = 300.0  # seconds that another process may take: on a busy machine compiling takes a minute and more
 
 
 class UntrustedFolderError(OSError):
