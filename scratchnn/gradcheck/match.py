@@ -199,7 +199,7 @@ class _Matching:
         """Nothing in its name speaks against it."""
         if self._names_another(candidate):
             return False
-        return candidate.returned or id(value) in self.ranks[id(candidate)]
+        return candidate.returned or (not value.moves and id(value) in self.ranks[id(candidate)])
 
     def _names_another(self, candidate: Candidate) -> bool:
         """It has a name, and that is no value's: dA1, dZ."""
