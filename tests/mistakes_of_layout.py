@@ -146,6 +146,51 @@ def keepdims_forgotten_in_columns() -> Any:
     return columns(bias=lambda self, dZ: dZ.sum(axis=1))
 
 
+# ---- factors ----------------------------------------------------------------------------------
+
+
+@mistake("mean-for-sum")
+def a_mean_over_columns() -> Any:
+    return columns(
+        weight=lambda self, dZ, A: dZ @ A.T / N, bias=lambda self, dZ: dZ.mean(axis=1, keepdims=True)
+    )
+
+
+@mistake("factor-2-doubled")
+def a_2_too_many_in_a_cost() -> Any:
+    def cost(W: Any, X: Any, y: Any) -> Any:
+        return 0.5 * ((X @ W - y) ** 2).mean()
+
+    def cost_vjp(dl: Any, W: Any, X: Any, y: Any) -> Any:
+        return dl * 2 * X.T @ (X @ W - y) / y.size  # the half is there to cancel this 2
+
+    return (
+        (cost, cost_vjp),
+        (rng(1).standard_normal((D, 1)), data(), rng(2).standard_normal((N, 1))),
+        None,
+        None,
+    )
+
+
+@mistake("factor-2-dropped")
+def an_l2_distance_without_it() -> Any:
+    pair = (
+        lambda a, b: ((a - b) ** 2).sum(axis=1),
+        lambda dy, a, b: (dy[:, None] * (a - b), dy[:, None] * (b - a)),
+    )
+    return pair, (data(), rng(2).standard_normal((N, D))), None, None
+
+
+@mistake("no-gradient")
+def a_layer_left_out() -> Any:
+    return positions(weight=lambda self, x, dy: np.zeros((x.shape[-1], dy.shape[-1])))
+
+
+@mistake("derivative-twice")
+def a_sine_twice() -> Any:
+    return (np.sin, lambda dy, x: dy * np.cos(x) * np.cos(x)), (data(),), None, None
+
+
 # ---- products ---------------------------------------------------------------------------------
 
 
@@ -265,6 +310,35 @@ def logistic_regression_with_flat_targets() -> Any:
         return dl * (X.T @ (sigmoid(X @ w) - y)).sum(axis=1, keepdims=True) / len(y)
 
     return (cost, cost_vjp), (rng(1).standard_normal((D, 1)), data(), rng(6).random(N).round()), None, None
+
+
+class Regression:
+    """Least squares in a class: targets are (N,), predictions (N, 1), which the gradient forgets."""
+
+    def __init__(self) -> None:
+        self.w, self.b = rng(1).standard_normal((D, 1)), np.zeros((1, 1))
+
+    def loss(self, X: Any, y: Any) -> Any:
+        self.p = X @ self.w + self.b
+        return ((self.p - y.reshape(-1, 1)) ** 2).mean()
+
+    def gradient(self, X: Any, y: Any) -> Any:
+        e = self.p - y
+        return {"w": 2 * X.T @ e / len(X), "b": 2 * e.sum(axis=0, keepdims=True) / len(X)}
+
+
+@mistake("broadcast")
+def a_gradient_of_too_many_columns() -> Any:
+    return Regression(), (data(), rng(2).standard_normal(N)), None, None
+
+
+@mistake("broadcast")
+def flat_weights_and_a_column_of_targets() -> Any:
+    def regression(w: Any, X: Any, y: Any) -> Any:
+        e = X @ w - y  # (N,) less (N, 1)
+        return ((X @ w - y.ravel()) ** 2).mean(), 2 * (X.T @ e).mean(axis=1)
+
+    return regression, (rng(1).standard_normal(D), data(), rng(2).standard_normal((N, 1))), None, None
 
 
 @mistake("divided-by-another-size")

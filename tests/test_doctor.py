@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,5 +66,9 @@ def test_a_mistake_of_no_name_is_not_given_one(name: str, make: Any) -> None:
     assert "wrong / right" in str(diagnosis)
 
 
-def test_every_entry_of_the_catalogue_has_a_case() -> None:
+def test_every_entry_of_the_catalogue_has_two_cases_and_a_line_in_the_guide() -> None:
     assert set(MISTAKES) == set(CATALOGUE)
+    assert [name for name, made in MISTAKES.items() if len(made) < 2] == []
+    guide = (Path(__file__).parents[1] / "docs" / "gradcheck.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|", guide, re.M)
+    assert {name for row in rows for name in re.findall(r"`([\w-]+)`", row)} >= set(CATALOGUE)

@@ -27,6 +27,7 @@ class Slip:
         key: in CATALOGUE. text: what was done where, a sentence's second half.
         change: of the backward. rank: small is more likely.
         factors: the mistake may come with one of these factors besides.
+        stretched: a gradient may come with an axis too long, along which it was not summed.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Slip:
     change: Change
     rank: int = 0
     factors: tuple[float, ...] = (1.0,)
+    stretched: bool = False
 
 
 @dataclass

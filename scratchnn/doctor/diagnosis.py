@@ -79,8 +79,9 @@ class Diagnosis:
     def _found(self) -> list[str]:
         names = [*self.mistakes, *(["something that is not in the catalogue"] if self.unexplained else [])]
         lines = [f"Diagnosis: {_all(names)}"]
-        for finding in self.findings:
-            lines += [_wrapped(finding.sentence), _wrapped(f"Evidence: {finding.evidence}.")]
+        lines += [_wrapped(finding.sentence) for finding in self.findings]
+        evidence = dict.fromkeys(finding.evidence for finding in self.findings)
+        lines += [_wrapped(f"Evidence: {one}.") for one in evidence]
         if self.alternatives:
             lines.append("  The same numbers would come from:")
         for others in self.alternatives:

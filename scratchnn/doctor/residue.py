@@ -57,8 +57,11 @@ class Tensor:
     network: float
     free: bool = False
 
-    def residue(self, candidate: Array) -> Residue | None:
-        """What is left where the gradient should be `candidate`; None where that explains nothing."""
+    def residue(self, candidate: Array, stretched: bool = False) -> Residue | None:
+        """What is left where the gradient should be `candidate`; None where that explains nothing.
+
+        `stretched`: the one at hand may still have to be summed along axes of length 1.
+        """
         if self.free:
             return RIGHT
         if self.found.dtype.kind not in "biuf":
@@ -67,6 +70,10 @@ class Tensor:
             factor = self._factor(candidate, self.found)
             if factor is not None:
                 return self._residue("same", factor, candidate)
+        long = _stretched_axes(candidate, self.found) if stretched else ()
+        if long:
+            factor = self._factor(candidate, self.found.sum(axis=long, keepdims=True))
+            return None if factor is None else self._residue("same", factor, candidate)
         for kind, other in _shaped(candidate, self.found.shape):
             factor = self._factor(other, self.found)
             if factor is not None:
@@ -131,6 +138,15 @@ def common_factor(right: Array, wrong: Array, most: float = np.inf) -> float | N
         return None
     # An epsilon that is missing somewhere gives almost one factor, 1.00000001, and yet none.
     return c if off <= BETTER * _largest(wrong - right) or not wrong.any() else None
+
+
+def _stretched_axes(candidate: Array, found: Array) -> tuple[int, ...]:
+    """Axes of length 1 that are longer at hand, where nothing else differs."""
+    if candidate.ndim != found.ndim:
+        return ()
+    long = tuple(k for k, n in enumerate(candidate.shape) if n == 1 and found.shape[k] > 1)
+    same = all(n == m or k in long for k, (n, m) in enumerate(zip(candidate.shape, found.shape, strict=True)))
+    return long if same else ()
 
 
 def _shaped(candidate: Array, shape: tuple[int, ...]) -> list[tuple[str, Array]]:

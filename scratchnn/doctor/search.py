@@ -17,7 +17,7 @@ from .case import Case, Slip
 from .catalogue import slips
 from .explanation import Explanation, State, Writer, best
 from .factors import Meanings
-from .residue import RIGHT, Residue, Tensor, common_factor
+from .residue import MATCH, RIGHT, Residue, Tensor, common_factor
 from .tape import NOTHING, Change
 
 __all__ = ["explain"]
@@ -116,13 +116,13 @@ class Search:
             gradients = self.case.gradients(change)
         except (ValueError, IndexError):
             return None
-        left = self._left(gradients, strict=True)
+        left = self._left(gradients, True, any(s.stretched for s in (*old.made, slip)))
         if len(slip.factors) > 1:
             if all(
                 common_factor(t.truth, g) is not None for t, g in zip(self.tensors, gradients, strict=True)
             ):
                 return None  # a plain factor, which has a name of its own
-            if self._common(left) in slip.factors:
+            if np.isclose(self._common(left) or np.nan, slip.factors, rtol=MATCH, atol=0).any():
                 left = (RIGHT,) * len(left)
         return State((*old.made, slip), change, left, _mark(gradients), old.scale)
 
@@ -136,8 +136,10 @@ class Search:
     def _spoils(self, state: State) -> bool:
         return any(r != RIGHT for i, r in enumerate(state.left) if i not in self.wrong)
 
-    def _left(self, gradients: Sequence[Array], strict: bool) -> tuple[Residue | None, ...]:
-        left = [t.residue(g) for t, g in zip(self.tensors, gradients, strict=True)]
+    def _left(
+        self, gradients: Sequence[Array], strict: bool, stretched: bool = False
+    ) -> tuple[Residue | None, ...]:
+        left = [t.residue(g, stretched) for t, g in zip(self.tensors, gradients, strict=True)]
         strong = [r.factor for r in left if r is not None and r.strong]
         # A factor without a meaning is believed of many entries, or where many share it.
         return tuple(

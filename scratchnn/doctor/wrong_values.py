@@ -77,7 +77,25 @@ def broadcast(case: Case) -> Iterator[Slip]:
             except ValueError:
                 continue
             n = found[group[0]].size
-            yield Slip("broadcast", text, change, 0, (1.0, float(n), 1.0 / n))
+            factors = (1.0, float(n), 1.0 / n)
+            yield Slip("broadcast", text, change, 0, factors, stretched=True)
+            if text == made:  # summed over the other axis of the table
+                turned = {(i, 1 - j): _over_own_axis(case.tape.nodes[i], 1 - j) for i, j in group}
+                yield Slip("broadcast", text, change | Change(edges=turned), 1, factors, stretched=True)
+
+
+def _over_own_axis(node: Node, place: int) -> Rule:
+    """The gradient of one side of a table, added up along that side."""
+    value = node.values()[place]
+    axis = 0 if value.ndim == 2 else 1
+
+    def rule(dy: Array) -> Array:
+        raw = np.asarray(node.vjp(dy, node.value, *node.values())[place])
+        if raw.ndim != 2:
+            raise ValueError("no table here")
+        return raw.sum(axis=axis).reshape(value.shape)
+
+    return rule
 
 
 def _one_and_all(places: Iterable[tuple[int, int]]) -> list[list[tuple[int, int]]]:
