@@ -21,6 +21,8 @@ def accusations(seeds: range) -> list[str]:
     """The programs, among those of these seeds, whose right gradients are called wrong."""
     accused = []
     for seed in seeds:
+        if seed % 100 == 0:
+            print(seed, file=sys.stderr, flush=True)
         choices = Choices(rng=np.random.default_rng(seed))
         program = build(choices, choices.one_of(["np.float32", "np.float64"]), HIDDEN)
         made = program.run()
@@ -34,6 +36,8 @@ def accusations_of_a_user(seeds: range, layout: str) -> list[str]:
     """The same of networks that know nothing of the library."""
     accused = []
     for seed in seeds:
+        if seed % 100 == 0:
+            print(layout, seed, file=sys.stderr, flush=True)
         drawn = draw(seed, 0, layout)
         diagnosis = snn.diagnose(drawn.subject, drawn.x, loss_fn=drawn.loss_fn, target=drawn.target)
         if not diagnosis.passed:
