@@ -89,6 +89,23 @@ def test_the_rows_of_a_weight_are_not_the_batch() -> None:
     assert "sum-for-mean" in text
 
 
+def test_names_are_a_hint_only() -> None:
+    """The weight comes first, all have gradients and no name tells: the samples are those that stand alone."""
+
+    def op(p: Any, q: Any, r: Any) -> Any:
+        return (np.tanh(q @ p) * r).mean()
+
+    def op_vjp(dl: Any, p: Any, q: Any, r: Any) -> Any:
+        s = np.tanh(q @ p)
+        dz = dl * r * (1 - s * s)  # 1/6 is lost, in all three
+        return q.T @ dz, dz @ p.T, dl * s
+
+    random = rng(0)
+    shapes = ((3, 1), (6, 3), (6, 1))
+    text = said(diagnose((op, op_vjp), *(random.standard_normal(shape) for shape in shapes)))
+    assert "times 6: the batch size (the rows of q)" in text
+
+
 def test_the_batch_of_a_function_that_returns_gradients() -> None:
     def loss(W: Any, X: Any, labels: Any) -> Any:
         e = np.exp(X @ W)
