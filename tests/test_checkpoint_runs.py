@@ -191,7 +191,9 @@ def test_the_best_weights_put_back_are_those_of_the_run(tmp_path: Path) -> None:
     assert book.fit(6, stopping()).epochs == 2
     assert book.fit(9, stopping()).resumed == 2
     # another run's file at the same path is not gone on with, though nothing has changed here
-    book.path.unlink()
-    small(book.path, seed=1, callbacks=lambda: [stopping()])
+    draws = snn.default_generator.get_state()
+    small(tmp_path / "other", seed=1, callbacks=lambda: [stopping()])
+    (tmp_path / "other").replace(book.path)
+    snn.default_generator.set_state(draws)
     with pytest.raises(ValueError, match="initial weights differ"):
         book.fit(9, stopping())

@@ -79,22 +79,29 @@ def test_a_run_that_is_ended_lets_its_files_go(error: type[BaseException], tmp_p
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_child_that_leaves_fit_by_itself_writes_nothing(tmp_path: Path) -> None:
-    """`sys.exit` in a child unwinds the run that the child has a copy of."""
-    memory, children = snn.Recording(), []
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_forked_child_writes_nothing(leaves: bool, tmp_path: Path) -> None:
+    """It has a copy of the run, which it leaves by `sys.exit` or goes on with: the files are its parent's."""
+    memory, parent, children = snn.Recording(), os.getpid(), []
 
     def fork(state: snn.FitState) -> None:
+        if os.getpid() != parent:
+            return
         child = os.fork()
         if not child:
             state.model[0].weight.data += 1  # type: ignore[index]
-            sys.exit()
-        children.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            if leaves:
+                sys.exit()
+        else:
+            children.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
     small(callbacks=lambda: [memory])
     recording = snn.Recording(path=tmp_path / "run.rec")
     try:
         history = small(every_epoch(tmp_path / "run.ck"), callbacks=lambda: [recording, fork])
     except SystemExit:
+        os._exit(7)
+    if os.getpid() != parent:
         os._exit(7)
     assert children == [7, 7, 7]
     assert history.epochs == 3

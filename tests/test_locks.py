@@ -121,16 +121,19 @@ def test_a_forked_child_cannot_give_the_lock_away(tmp_path: Path) -> None:
 
 
 @posix
+@pytest.mark.parametrize("replaced", [False, True])
 def test_a_lock_file_that_is_removed_meanwhile_is_no_lock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between opening it and locking it its holder may end: then another one is made."""
+    """Between opening it and locking it its holder may end, and another may make one: then that counts."""
     path, real, seen = tmp_path / "run", os.open, []
 
     def open_and_lose(name: Any, *arguments: Any) -> int:
         handle = real(name, *arguments)
         if not seen:
             os.unlink(name)
+            if replaced:
+                Path(name).write_bytes(b"")
         seen.append(name)
         return handle
 

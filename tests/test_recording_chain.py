@@ -16,6 +16,7 @@ from recorded import X, Y, adam, assert_equal, program, same_steps
 import scratchnn as snn
 from scratchnn.files import FileFormatError
 from scratchnn.recording.frames import HEAD, NOWHERE, frame, frames
+from scratchnn.recording.recorder import Recorder
 
 both = pytest.mark.parametrize("engine", ["numpy", "numba"])
 
@@ -256,7 +257,7 @@ def test_a_file_that_was_changed_between_two_runs_of_a_recording(other: Path, tm
 
 @both
 @pytest.mark.parametrize("every", [1, 7])
-@pytest.mark.parametrize("when", [2, 4, 5, "finish"])
+@pytest.mark.parametrize("when", [2, 4, 5, "before the end is recorded", "finish"])
 def test_a_killed_run_that_goes_on_keeps_the_same_steps(
     engine: str, every: int, when: Any, tmp_path: Path
 ) -> None:
@@ -279,6 +280,8 @@ def test_a_killed_run_that_goes_on_keeps_the_same_steps(
     whole = run(snn.Recording(every))
     child = os.fork()
     if not child:
+        if when == "before the end is recorded":
+            Recorder.end = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
         run(snn.Recording(every, path=path), checkpoint=kept, callbacks=[Killer()])
         os._exit(0)
     assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
@@ -303,3 +306,20 @@ def test_a_run_of_more_epochs_has_the_steps_of_one_that_was_longer(engine: str, 
     for epochs in (3, 8):
         program(engine, again, epochs=epochs, optimizer=adam, checkpoint=kept)
     same_steps(whole, again, 0)
+
+
+@both
+def test_a_fork_of_a_run_that_went_on_begins_without_what_the_optimizer_had_later(
+    engine: str, tmp_path: Path
+) -> None:
+    """In one process the optimizer is one and the same, and remembers the end of the first part."""
+    recording, model = snn.Recording(), snn.Linear(3, 1)
+    optimizer, data = adam(model.parameters()), (X, X[:, :1])
+    for epochs in (3, 6):
+        snn.fit(
+            model, snn.MSELoss(), optimizer, data, epochs, engine=engine, callbacks=[recording],
+            progress=False, checkpoint=tmp_path / "run",
+        )  # fmt: skip
+    assert recording.steps.tolist() == [*range(7)]
+    for step in (0, 2, 4):
+        same_steps(recording, recording.fork(step), step)
