@@ -171,6 +171,10 @@ FORGED: dict[str, tuple[str, dict[str, Any]]] = {
     "rows of another width": ("rows", {"layout": lambda v: {**v, "shapes": [[9, 3], *v["shapes"][1:]]}}),
     "steps below 0": ("rows", {"steps": lambda v: v - 9}),
     "words below 0": ("rows", {"words": lambda v: v - 9}),
+    "an entry of a parameter": (
+        "rows",
+        {"layout": lambda v: {**v, "keys": [["parameter", "0.weight", "x"], *v["keys"][1:]]}},
+    ),
     "a dtype of text": ("rows", {"layout": lambda v: {**v, "dtypes": ["U9", *v["dtypes"][1:]]}}),
 }
 

@@ -94,7 +94,8 @@ class Layout:
         dtypes = tuple(np.dtype(str(dtype)) for dtype in plain["dtypes"])
         whole = all(type(n) is int and n >= 0 for shape in shapes for n in shape)
         numbers = all(dtype.kind in "bif" for dtype in dtypes)
-        known = all(kind in KINDS for kind, _, _ in keys) and len(set(keys)) == len(keys)
+        known = all(kind in KINDS and (kind == "state" or not entry) for kind, _, entry in keys)
+        known = known and len(set(keys)) == len(keys)
         if not (whole and numbers and known and len(keys) == len(shapes) == len(dtypes)):
             raise ValueError("a layout of rows that no model has")
         return cls(np.dtype(str(plain["dtype"])), keys, shapes, tuple(dtype.name for dtype in dtypes))
