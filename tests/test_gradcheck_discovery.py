@@ -270,6 +270,21 @@ def test_an_input_without_gradient_is_not_checked() -> None:
         assert report.constants == ["x"]
 
 
+def test_a_list_that_each_backward_appends_to() -> None:
+    def backward(self: Any, dy: Any) -> Any:
+        self.grads.append(self.factor * self.x.T @ dy)
+        return dy @ self.params[0].T
+
+    for factor, status in ((1, "pass"), (2, "FAIL")):
+        thing = layer(forward=lambda self, x: vars(self).update(x=x) or x @ self.params[0], backward=backward)
+        thing.params, thing.grads, thing.factor = [draws(3, 2)], [], factor
+        for _ in range(3):
+            assert statuses(snn.gradcheck(thing, X))["params[0]"] == status
+            thing.forward(X)
+            thing.backward(np.ones((5, 2)))
+        assert len(thing.grads) == 3
+
+
 @pytest.mark.parametrize("outer", [True, False])
 def test_the_name_of_a_state_says_not_which_of_its_gradients_is_meant(outer: bool) -> None:
     """h goes in and comes out of a step; dh is dL/dh of the one or of the other."""

@@ -252,6 +252,13 @@ class _Search:
                     place.thing[...] = 0
                 else:
                     self.world.put(place, np.zeros(np.shape(place.thing)))
+        # A list that backward appends to holds those of earlier ones.
+        grown = {address[:-1] for address in seen.after if address not in seen.before}
+        for container in grown:
+            if isinstance(longer := self.world.get(container), list) and not any(
+                address[: len(container)] == container for address in held
+            ):
+                longer.clear()
 
     def _candidates(self, seen: Seen, other: Seen, values: list[Value]) -> Iterator[Candidate]:
         held = {address for value in values for place, _ in value.places for address in place.addresses}
