@@ -342,6 +342,17 @@ def sum_of_lanes(typingctx: Any, x: Any) -> Any:
     return x.dtype(x), codegen
 
 
+@intrinsic
+def any_nan(typingctx: Any, x: Any) -> Any:
+    """A lane is NaN."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        found = builder.bitcast(builder.fcmp_unordered("uno", args[0], args[0]), ir.IntType(x.count))
+        return builder.icmp_unsigned("!=", found, ir.Constant(found.type, 0))
+
+    return types.boolean(x), codegen
+
+
 # ---- the bits of a float ------------------------------------------------------------------------
 
 

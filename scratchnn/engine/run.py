@@ -126,6 +126,7 @@ class Run:
         tell: see `kernel`.
     Attributes:
         parameters, gradients: flat. state: flat, three slots (SGD uses one).
+        samples: rows in each step of an epoch.
         made: optimizer steps since `set_stretches`; made_before: steps that each parameter had then.
         record: what a `Record` keeps of the last call.
         seconds_a_step: a running estimate.
@@ -142,6 +143,8 @@ class Run:
     ) -> None:
         self.plan, self.batch, self.rows, self.ordered = plan, batch, rows, ordered
         self.steps_an_epoch = -(-rows // batch)
+        self.samples = np.full(self.steps_an_epoch, batch)
+        self.samples[-1] = rows - batch * (self.steps_an_epoch - 1)
         self.kernel, self.compile_seconds = kernel(plan.dtype, tell)
         unit = ALIGNMENT // plan.dtype.itemsize
         self.starts: list[int] = []

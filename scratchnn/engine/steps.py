@@ -15,7 +15,7 @@ from numba import njit
 from . import layers as on_panel
 from .blocks import VECTORS, matmul, outer
 from .inner import inner
-from .lanes import load, pointer, scalar, splat, store, sum_of_lanes, width
+from .lanes import any_nan, load, pointer, scalar, splat, store, sum_of_lanes, width
 from .losses import decisions, loss_and_gradient
 from .plan import LossKind, Op, Rule
 from .rows import take_rows
@@ -336,7 +336,7 @@ def run_steps(
             settings[RULE], P, G, S, state.size // 3, stretches, rates, step * settings[GROUPS],
             made + step - first, tiny,
         )  # fmt: skip
-        if sum_of_lanes(zeros) != 0 and not all_finite(table, P):
+        if any_nan(zeros) and not all_finite(table, P):
             return step, NO_NUMBER
         if every > 0 and (settings[BEFORE] + step + 1) % every == 0:
             keep(P, G, S, size, slots, R, to)

@@ -13,7 +13,7 @@ from ..functional import clipping
 from ..functional import updates as F
 from .formulas import compile_formula, compile_scalars
 from .inner import inner
-from .lanes import absolute, load, scalar, splat, sqrt, store, sum_of_lanes, where, width
+from .lanes import absolute, fma, load, scalar, splat, sqrt, store, sum_of_lanes, where, width
 from .plan import Rule
 
 __all__ = ["add_penalty", "clip", "update"]
@@ -44,13 +44,13 @@ def sgd_sweep(P, G, S, start, stop, numbers, group, first, tiny, zeros):
             g = load(G, i)
             p, _ = sgd(load(P, i), g, g, lr, momentum, gain, weight_decay, nesterov, maximize)
             store(P, i, p)
-            zeros = zeros + (p - p)
+            zeros = fma(p, splat(P, 0.0), zeros)
         return zeros
     for i in range(start, stop, width(P)):
         p, b = sgd(load(P, i), load(G, i), load(S, i), lr, momentum, gain, weight_decay, nesterov, maximize)
         store(P, i, p)
         store(S, i, flushed(b, tiny))
-        zeros = zeros + (p - p)
+        zeros = fma(p, splat(P, 0.0), zeros)
     return zeros
 
 
@@ -73,7 +73,7 @@ def adam_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny, zeros):
         store(S, stride + i, flushed(v, tiny))
         if amsgrad:
             store(S, 2 * stride + i, flushed(peak, tiny))
-        zeros = zeros + (p - p)
+        zeros = fma(p, splat(P, 0.0), zeros)
     return zeros
 
 
@@ -96,7 +96,7 @@ def adamw_sweep(P, G, S, stride, start, stop, numbers, group, t, tiny, zeros):
         store(S, stride + i, flushed(v, tiny))
         if amsgrad:
             store(S, 2 * stride + i, flushed(peak, tiny))
-        zeros = zeros + (p - p)
+        zeros = fma(p, splat(P, 0.0), zeros)
     return zeros
 
 

@@ -105,11 +105,12 @@ class Parameter(CheckedAttributes):
                 f"a parameter of shape {self.shape} got {got} as gradient; "
                 "they must be the same: check the backward that made it"
             )
-        self.grad = gradient if self.grad is None else self.grad + gradient
+        # Past __setattr__, which has nothing to check here: this runs in every backward.
+        vars(self)["grad"] = gradient if self.grad is None else self.grad + gradient
 
     def zero_grad(self) -> None:
         """Forget the gradient: `grad` becomes None."""
-        self.grad = None
+        vars(self)["grad"] = None
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{self.data!r}"

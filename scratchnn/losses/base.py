@@ -119,6 +119,10 @@ class Loss(CheckedAttributes):
         Raises:
             TypeError: a target that is not numeric.
         """
+        if type(target) is np.ndarray and isinstance(dtype, np.dtype) and target.dtype.kind in "biuf":
+            return target.astype(
+                self._target_dtype(target, dtype), copy=False
+            )  # as each batch of a run comes
         array = any_array(repr(self), "target", target, "biuf")
         return array.astype(self._target_dtype(array, as_dtype(repr(self), dtype)), copy=False)
 

@@ -172,8 +172,10 @@ class Optimizer(CheckedAttributes):
         self.check_groups()
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.grad = None if set_to_none else np.zeros_like(parameter.grad)
+                if parameter.grad is not None and set_to_none:
+                    parameter.zero_grad()
+                elif parameter.grad is not None:
+                    parameter.grad = np.zeros_like(parameter.grad)
 
     def add_param_group(self, param_group: Group) -> None:
         """Take on more parameters, with hyperparameters of their own where the dict gives them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from ..layers import Module, Parameter
 from ..losses import Loss
 from ..optim import Optimizer
 
-__all__ = ["Fault", "first_fault", "moved_fault", "why_not_finite"]
+__all__ = ["Fault", "all_finite", "first_fault", "moved_fault", "why_not_finite"]
 
 ADVICE = (
     "Try a smaller lr, inputs of about unit size, or BCEWithLogitsLoss and CrossEntropyLoss on logits in "
@@ -61,25 +62,22 @@ def name_of(model: Module, parameter: Parameter) -> str:
     return f"of shape {parameter.shape}, which only the optimizer has,"
 
 
+def all_finite(array: Array) -> bool:
+    """No element is NaN or infinite. One product tells, unless large elements overflow it."""
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+
+
 def first_fault(parameters: Iterable[Parameter], before: bool) -> Fault | None:
     """The first of the parameters that is not finite, by its first such number."""
     for parameter in parameters:
-        finite = np.isfinite(parameter.data)
-        if not finite.all():
-            return Fault(float(parameter.data[~finite][0]), parameter, before)
+        if not all_finite(parameter.data):
+            return Fault(float(parameter.data[~np.isfinite(parameter.data)][0]), parameter, before)
     return None
 
 
 def moved_fault(optimizer: Optimizer) -> Fault | None:
-    """As `first_fault`, of what the optimizer moves, after every step: one product each where all is well."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            # Finite where every element is; that large ones may overflow is looked at below.
-            if not np.isfinite(np.vdot(parameter.data, parameter.data)):
-                fault = first_fault([parameter], before=False)
-                if fault is not None:
-                    return fault
-    return None
+    """As `first_fault`, of what the optimizer moves, after a step."""
+    return first_fault((p for group in optimizer.param_groups for p in group["params"]), before=False)
 
 
 def why_not_finite(loss_fn: Loss, x: Array, target: Array) -> str | None:

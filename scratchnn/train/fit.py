@@ -298,7 +298,8 @@ def _record(block: Block, state: FitState) -> None:
         history.train_loss.extend(losses.sum(axis=1).tolist())
     else:
         weights = block.samples[: losses.shape[1]]
-        history.train_loss.extend(np.average(losses, axis=1, weights=weights).tolist())
+        means = (losses * weights).sum(axis=1) / weights.sum(dtype=np.float64)
+        history.train_loss.extend(means.tolist())
     for name, values in block.metrics.items():
         history.metrics.setdefault(name, []).extend(values)
     state.epoch += len(block.epoch_steps)

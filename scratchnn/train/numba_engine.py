@@ -21,7 +21,7 @@ from ..optim import Optimizer
 from ..random import Generator, default_generator, rand
 from .accuracy import Accuracy
 from .exchange import Exchange
-from .faults import Fault, first_fault, why_not_finite
+from .faults import Fault, all_finite, first_fault, why_not_finite
 from .foresight import Foresight
 from .numpy_engine import Batches, Block, Metrics, Middle, NumpyEngine, Recorder
 from .regime import Regime
@@ -35,6 +35,7 @@ BLOCK_SECONDS = 0.5  # one `run`: how often progress is shown
 ORDER_BYTES = 2**24  # orders drawn ahead
 DRAW_BYTES = 2**23  # dropout's draws for one call
 WORDS_A_DRAW = 2  # of a generator, for a float64
+NO_ORDER, NO_DRAWS = np.empty(0, np.int64), np.empty(0)
 
 
 class NumbaEngine:
@@ -106,7 +107,7 @@ class NumbaEngine:
             return self._by_hand(refusal)
         self.name = "numba"
         engine, middle, self.middle = self.engine, self.middle, None
-        if not np.isfinite(engine.parameters).all():
+        if not all_finite(engine.parameters):  # what lies between them may not be, either
             fault = first_fault(self.model.parameters(), before=True)
             if fault is not None:
                 self.undo()
@@ -158,10 +159,8 @@ class NumbaEngine:
             self.exchange.store()
 
     def _samples(self, epochs: int) -> Array:
-        engine = self.engine
-        samples = np.full(engine.steps_an_epoch, engine.batch)
-        samples[-1] = engine.rows - engine.batch * (engine.steps_an_epoch - 1)
-        return np.tile(samples, epochs)
+        samples = self.engine.samples
+        return samples if epochs == 1 else np.tile(samples, epochs)
 
     def _stopped(self, losses: Array, step: int, fault: Fault) -> Block:
         whole, within = divmod(step, self.engine.steps_an_epoch)
@@ -350,13 +349,13 @@ class NumbaEngine:
             return
         made = numbers - record.before  # of this block
         tensors: dict[Any, Array] = {}
-        for position, (parameter, values) in exchange.moved().items():
+        for position, parameter, _, _, slots in exchange.moved:
             tensors["parameter", parameter, ""] = record.view(rows, position, VALUE)
             tensors["gradient", parameter, ""] = record.view(rows, position, GRADIENT)
             if plan.rule != Rule.SGD:
                 steps = exchange.steps_behind[position] + made - skipped
                 tensors["state", parameter, "step"] = steps.astype(np.float32)
-            for slot, name in exchange.slots(values):
+            for slot, name, _ in slots:
                 tensors["state", parameter, name] = record.view(rows, position, STATE + slot)
         epochs = (made - 1) // engine.steps_an_epoch + 1
         within = made - (epochs - 1) * engine.steps_an_epoch
@@ -368,15 +367,15 @@ class NumbaEngine:
 
     def _orders(self, epochs: int) -> Array:
         """The rows of so many epochs, one after another; draws what the loader draws."""
-        from ..engine.orders import permutation_from_words, seeded_permutations
-
-        loader, nothing = self.source.loader, np.empty(0, np.int64)
+        loader = self.source.loader
         if loader is None:
-            return nothing
+            return NO_ORDER
         generator = loader.generator or self.generator
         if not self.engine.ordered:
             generator.words64(epochs)  # an epoch's base seed
-            return nothing
+            return NO_ORDER
+        from ..engine.orders import permutation_from_words, seeded_permutations
+
         if loader.generator is None:
             seeds = generator.words64(2 * epochs)[1::2]  # the base seed, then the order's
             orders = seeded_permutations(seeds, self.engine.held)
@@ -387,7 +386,7 @@ class NumbaEngine:
         """Uniform numbers for dropout, in the order in which the layers draw them."""
         engine = self.engine
         if not engine.draws:
-            return np.empty(0)
+            return NO_DRAWS
         if engine.plan.loss.may_refuse:
             self._drawn_from = (first, self.generator.get_state())
         rows = engine.rows_before(last) - engine.rows_before(first)

@@ -90,6 +90,8 @@ class Source:
         return self._input(x), self.loss_fn.convert_target(target, self.dtype)
 
     def _input(self, x: Any) -> Array:
+        if type(x) is np.ndarray and x.dtype == self.dtype and x.ndim:
+            return x
         array = any_array("fit", f"inputs of {self.name}", x, kinds="biuf")
         if array.ndim == 0:
             raise ValueError(f"fit got a single number as inputs of {self.name}; it needs an array of rows")
