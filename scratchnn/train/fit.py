@@ -113,6 +113,11 @@ def fit(
 ) -> History:
     """Train `model` for `epochs` epochs; every engine gives the same run.
 
+    A run is what the loop by hand would do. What callbacks or anyone change between two epochs (attributes
+    of layers, loss, loader and dataset, modes, hooks, weights, rates, labels and data in place, a layer
+    replaced) counts from the next epoch on. The compiled engine lowers again what has changed, and leaves
+    epochs that it has no words for to NumPy; `History.engine` and `History.reason` then say so.
+
     Args:
         model: in training mode while it trains; afterwards every module in the mode it was in. Until the
             end nobody else may train it, in a callback or another thread; the same goes for the optimizer,
