@@ -17,7 +17,7 @@ from .checkpoint import Checkpoint
 from .clipping import clip_grad_norm_, clip_grad_value_
 from .data import DataLoader, Subset, TensorDataset, random_split
 from .doctor import diagnose
-from .gradcheck import gradcheck
+from .gradcheck import check_gradients, gradcheck, numeric_gradient
 from .grid import fit_grid
 from .history import History
 from .layers import (
@@ -122,6 +122,7 @@ __all__ = [
     "TensorDataset",
     "Threshold",
     "Trace",
+    "check_gradients",
     "clip_grad_norm_",
     "clip_grad_value_",
     "compare_runs",
@@ -138,6 +139,7 @@ __all__ = [
     "load",
     "lr_scheduler",
     "manual_seed",
+    "numeric_gradient",
     "plots",
     "rand",
     "randint",

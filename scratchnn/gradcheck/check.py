@@ -22,7 +22,6 @@ from .subject import Subject, held_random
 __all__ = ["Measured", "gradcheck", "make_subject", "measure", "quietly"]
 
 METHODS = ("auto", "complex", "central", "directional")
-TOLERANCES = {"complex": 1e-13, "central": 1e-6}
 # Users draw their data from default_rng(0) too; the upstream gradient must not be the data.
 OWN_STREAM = int.from_bytes(b"gradcheck", "big")
 
@@ -180,7 +179,7 @@ def _measure(
     rng: np.random.Generator,
 ) -> Measured:
     run = subject.backward(cotangent, subject.values)
-    bound = TOLERANCES[kind] if tolerance is None else tolerance
+    bound = subject.tolerances[kind] if tolerance is None else tolerance
     report = GradcheckReport(
         subject.title, "directional" if method == "directional" else kind, reason, [], bound
     )

@@ -83,7 +83,9 @@ class Evidence:
         gradient = as_gradient(self.gradients[t], shape)
         hidden = noise is not None and not noise.any() and gradient is not None and gradient.any()
         if noise is None or noise.shape != shape or hidden:
-            return np.full(shape, EPS * self.largest)
+            kind = np.asarray(self.gradients[t]).dtype
+            eps = float(np.finfo(kind).eps) if kind.kind == "f" else EPS
+            return np.full(shape, eps * self.largest)
         return np.where(np.isnan(noise), np.inf, noise)
 
     def numeric(self, t: int, direction: Array, measured: float) -> tuple[float, float]:

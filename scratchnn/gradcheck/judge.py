@@ -184,7 +184,8 @@ class Judge:
         except (ValueError, FloatingPointError):  # a step out of the function's domain
             on_kink = False
         if on_kink:
-            return "kink" if self._right_beside(index) else "wrong on a kink"
+            right = self._between_slopes(k) if self.subject.fixed else self._right_beside(index)
+            return "kink" if right else "wrong on a kink"
         if within:
             self._note("cannot be decided: rounding is as large as the entry")
             return UNCHECKED
@@ -207,6 +208,15 @@ class Judge:
         if a is None or b is None:
             return False
         return bool(abs(a[index] - b[index]) > 1e-3 * max(abs(a[index]), abs(b[index])))
+
+    def _between_slopes(self, k: int) -> bool:
+        """A gradient of which nothing is known at other points lies between the slopes on both sides."""
+        direction = unit(self.shape, self.sample[k])
+        left, right, _ = one_sided(
+            self.subject, self.values, self.t, direction, self.cotangent, KINK_STEPS[len(KINK_STEPS) // 2]
+        )
+        loose = DIGITS * max(abs(left), abs(right))
+        return bool(min(left, right) - loose <= self.analytic[k] <= max(left, right) + loose)
 
     def _right_beside(self, index: tuple[int, ...]) -> bool:
         """The gradient agrees at points nearby, which lie on no kink."""

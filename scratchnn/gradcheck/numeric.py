@@ -18,7 +18,7 @@ import numpy as np
 
 from ..checks import Array
 from .report import EPS
-from .rounding import Source, scatter
+from .rounding import RUNS, Source, scatter, spread
 from .subject import Subject
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "along",
     "analytic_on_complex",
     "as_gradient",
+    "best_entry",
     "differences",
     "entry",
     "moved",
@@ -42,11 +43,13 @@ __all__ = [
 
 COMPLEX_STEP = 1e-20
 CENTRAL_STEP = EPS ** (1 / 3)
+WIDER, CLOSE = 10 * CENTRAL_STEP, 1e-7
 # Steps of `differences`, as fractions of what is moved. The largest are for entries that hardly matter,
 # such as weights of an input that is 1e-8.
 STEPS = tuple(10.0**k for k in range(-11, 7))
 # Of a difference's own standard error: beyond it, two slopes are two.
 CERTAIN = 8
+ULPS = 4
 TRIES = 3  # a kink may lie in the way once, not each time
 MOVED = 1e-3
 
@@ -108,19 +111,25 @@ def _imaginary(
 
 
 def along(
-    subject: Subject, values: Sequence[Array], t: int, direction: Array, cotangent: Array, method: str
+    subject: Subject,
+    values: Sequence[Array],
+    t: int,
+    direction: Array,
+    cotangent: Array,
+    method: str,
+    step: float = CENTRAL_STEP,
 ) -> float:
     """The derivative of sum(cotangent * y) along a direction: <direction, gradient>, all entries in one go.
 
     Args:
-        method: "complex" or "central".
+        method: "complex" or "central". step: of differences, as a fraction of what is moved.
     """
     if method == "complex":
         slope = _imaginary(subject, values, t, direction, cotangent)
         if np.isfinite(slope):
             return slope
         # 1/(1 + exp(-z)) at z = -1000 is 0, but inf - inf on complex arrays.
-    h = CENTRAL_STEP * _whole_step(values[t], direction)
+    h = step * _whole_step(values[t], direction)
     down, up = _sides(subject, values, t, direction, h)
     # The outputs are subtracted before they are summed: those that do not move cancel exactly.
     return float((cotangent * (up - down)).sum()) / (2 * h)
@@ -133,6 +142,26 @@ def entry(
     return along(subject, values, t, unit(values[t].shape, index), cotangent, method)
 
 
+def best_entry(
+    subject: Subject,
+    values: Sequence[Array],
+    t: int,
+    index: tuple[int, ...],
+    cotangent: Array,
+    kind: str,
+    noise: Array,
+) -> float:
+    """As `entry`; of differences by the step that suits this entry."""
+    direction = unit(values[t].shape, index)
+    if kind == "complex":
+        return along(subject, values, t, direction, cotangent, "complex")
+    # Two steps that agree are good; where they do not, or see nothing, all are tried.
+    down, up = (along(subject, values, t, direction, cotangent, kind, step) for step in (CENTRAL_STEP, WIDER))
+    if down and abs(up - down) <= CLOSE * abs(down):
+        return down
+    return differences(subject, values, t, direction, cotangent, noise)[0]
+
+
 def output_noise(subject: Subject, values: Sequence[Array], rng: np.random.Generator) -> Array:
     """How far rounding moves each number of the output: a standard error."""
     y = np.abs(subject.output(values))
@@ -140,8 +169,11 @@ def output_noise(subject: Subject, values: Sequence[Array], rng: np.random.Gener
         (noise,) = scatter(lambda source: [subject.output([source.wrap(v) for v in values])], rng)
     except Exception:  # somebody's code need not take arrays of another class
         noise = None
-    least = EPS * np.where(np.isfinite(y), y, 0)
-    return least if noise is None or noise.shape != y.shape else np.maximum(least / 4, noise)
+    if noise is None or noise.shape != y.shape or not noise.any():
+        # What rounding of the arrays themselves does is no less than that of the operations on them.
+        runs = [subject.output(moved(values, rng, ULPS * EPS)) for _ in range(RUNS)]
+        noise = spread(np.stack(runs))
+    return np.maximum(EPS / 4 * np.where(np.isfinite(y), y, 0), noise)
 
 
 def slope_noise(

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..checks import Array, Instrumented
 
-__all__ = ["RUNS", "Rounded", "Source", "scatter"]
+__all__ = ["RUNS", "Rounded", "Source", "scatter", "spread"]
 
 RUNS = 8
 AMPLIFIED = 32
@@ -175,11 +175,11 @@ def scatter(run: Callable[[Source], Sequence[Any]], rng: np.random.Generator) ->
         if any(a is None or a.shape != arrays[0].shape or a.dtype.kind not in "f" for a in arrays):
             found.append(None)
         else:
-            found.append(_spread(np.stack(arrays)) / AMPLIFIED)
+            found.append(spread(np.stack(arrays)) / AMPLIFIED)
     return found
 
 
-def _spread(runs: Array) -> Array:
+def spread(runs: Array) -> Array:
     """The standard deviation over the first axis, also of numbers whose squares are too small to be held."""
     away = np.abs(runs - runs.mean(axis=0))
     most = away.max(axis=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -82,6 +82,8 @@ class Subject:
         real_only: why the function cannot take complex arrays, if that is known; else "".
         unchecked: (name, shape, why) of arrays that the output depends on and no gradient was found for.
         constants: names of arrays that are not trained.
+        fixed: the gradients are numbers, known at these tensors and at no other.
+        tolerances: by method, the largest error of an entry that is right, relative to the entry.
         broken: (how a backward of unknown form was called, what it raised), if it did.
     """
 
@@ -91,6 +93,8 @@ class Subject:
     real_only = ""
     unchecked: Sequence[tuple[str, tuple[int, ...], str]] = ()
     constants: Sequence[str] = ()
+    fixed = False
+    tolerances: Mapping[str, float] = {"complex": 1e-13, "central": 1e-6}
     broken: tuple[str, Exception] | None = None
 
     def output(self, values: Sequence[Array]) -> Array:
