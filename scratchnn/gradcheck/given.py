@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Array, as_function, as_seed, positive_int
+from ..checks import Array, any_array, as_flag, as_function, as_number, as_seed, positive_int
 from .check import measure, quietly
 from .nested import finite, float_leaf, leaves, matching, named, rebuilt
 from .numeric import analytic_on_complex, best_entry, output_noise
@@ -60,10 +60,14 @@ def check_gradients(
         TypeError, ValueError: structures, shapes or dtypes that do not match, a NaN or infinity in either, a
             loss that is not one number; in words that name the entry. What loss_of itself raises.
     """
-    positive_int("check_gradients", "max_entries", max_entries)
-    as_seed("check_gradients", "seed", seed)
+    owner = "check_gradients"
+    if tolerance is not None:
+        tolerance = as_number(owner, "tolerance", tolerance, least=0)
+    max_entries = positive_int(owner, "max_entries", max_entries)
+    seed = as_seed(owner, "seed", seed) % 2**64
+    raise_on_fail = as_flag(owner, "raise_on_fail", raise_on_fail)
     with quietly():
-        subject = GivenSubject("check_gradients", loss_of, params)
+        subject = GivenSubject(owner, loss_of, params)
         subject.take(params, grads)
         measured = measure(subject, "auto", tolerance, max_entries, seed)
     if raise_on_fail and not measured.report:
@@ -142,11 +146,7 @@ class GivenSubject(Subject):
         """Read the gradients. Raises as `check_gradients`."""
         for t, (path, gradient) in enumerate(matching(params, grads)):
             where = "".join(f"[{key!r}]" for key in path)
-            array = np.asarray(gradient)
-            if array.dtype.kind not in "biuf":
-                raise TypeError(
-                    f"{self.owner} got grads{where} of dtype {array.dtype}; it needs real numbers"
-                )
+            array = any_array(self.owner, f"grads{where}", gradient, "biuf")
             if array.shape != self.values[t].shape:
                 raise ValueError(
                     f"{self.owner} got grads{where} of shape {array.shape}; params{where} has shape "
@@ -185,9 +185,9 @@ class GivenSubject(Subject):
                 array[...] = value
 
     def _number(self, loss: Any) -> Array:
-        y = np.asarray(loss)
+        y = np.asarray(None if isinstance(loss, (tuple, list, dict)) else loss)
         if y.size != 1 or y.dtype.kind not in "biufc":
-            what = f"an array of shape {y.shape}" if y.dtype.kind in "biufc" else type(loss).__name__
+            what = f"an array of shape {y.shape}" if y.dtype.kind in "biufc" else f"a {type(loss).__name__}"
             raise TypeError(f"{self.owner} got a loss_of that returns {what}; it needs one number")
         return y.reshape(())
 

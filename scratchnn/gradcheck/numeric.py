@@ -240,6 +240,9 @@ def differences(
         if low > high:
             break
         agreed.append((slope, width))
+    # Where nothing is seen, nothing says that the function is straight as far as that: tanh(h) hardly is.
+    if agreed and abs(agreed[-1][0]) <= agreed[-1][1]:
+        agreed = agreed[: STEPS.index(1.0) + 1]
     if len(agreed) < 2:
         return 0.0, np.inf
     # The last one that agrees bends a little already, unless it is the last of all.
