@@ -23,7 +23,7 @@ def essence(output: str) -> list[str]:
 def test_the_guide_prints_what_it_says(tmp_path: Path) -> None:
     text = GUIDE.read_text()
     blocks = list(run_blocks(text, tmp_path))
-    assert len(blocks) == 10
+    assert len(blocks) == 11
     for block, output in blocks:
         assert essence(block.group(2)) == essence(output)
 
