@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import scratchnn as snn
+from scratchnn.gradcheck.world import World
 
 N, D, H, M = 4, 3, 3, 2
 G = Callable[[str, Any], Any]
@@ -41,6 +42,27 @@ def draws(*shape: int, seed: int = 0) -> np.ndarray:
 
 X, T = draws(N, D), draws(N, M, seed=1)
 LABELS = np.array([0, 1, 1, 0])
+
+
+def state(subject: Any, inputs: Any) -> tuple[dict[Any, tuple[Any, bytes]], list[tuple[Any, list[str]]]]:
+    """Every array with its identity and bytes, and every object with the names of its attributes."""
+    world = World(subject, inputs, [f"x{i}" for i in range(len(inputs))])
+    arrays = {
+        (*container, key): (place.thing, np.array(place.thing).tobytes())
+        for place in world.places()
+        for container, key in place.edges
+    }
+    return arrays, [(thing, list(getattr(thing, "__dict__", ()))) for thing in world.things()]
+
+
+def assert_same(before: Any, after: Any) -> None:
+    arrays, things = before
+    assert list(arrays) == list(after[0])
+    for address, (thing, content) in arrays.items():
+        assert after[0][address][0] is thing or isinstance(thing, float), address
+        assert after[0][address][1] == content, address
+    assert [id(thing) for thing, _ in things] == [id(thing) for thing, _ in after[1]]
+    assert [names for _, names in things] == [names for _, names in after[1]]
 
 
 class Dense:
