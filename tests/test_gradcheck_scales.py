@@ -118,6 +118,13 @@ def test_what_cannot_be_decided_says_so() -> None:
     assert "cannot be decided" in report["x"].note
 
 
+def test_differences_know_how_far_off_they_are() -> None:
+    """The largest step of all bends as well: a weight of 2e-8 in a tanh is moved by 0.02 then."""
+    case = scales.draw(np.random.default_rng(491), 8, ("absolute",))
+    report, verdict = scales.judged(case)
+    assert verdict == "right", str(report)
+
+
 def test_rounding_is_seen_where_it_is() -> None:
     def run(source: Source) -> list[Any]:
         y = np.tanh(source.wrap(np.array([0.5, 40.0])))

@@ -245,10 +245,9 @@ def differences(
         agreed = agreed[: STEPS.index(1.0) + 1]
     if len(agreed) < 2:
         return 0.0, np.inf
-    # The last one that agrees bends a little already, unless it is the last of all.
-    (before, rough), (last, fine) = agreed[-2:]
-    slope, width = (last, fine) if len(agreed) == len(STEPS) else (before, rough)
-    return slope, 2 * width + abs(last - before) + CERTAIN * EPS * abs(slope)
+    # The last one that agrees bends a little already, by less than the one before it could show.
+    (before, width), (last, _) = agreed[-2:]
+    return before, 2 * width + abs(last - before) + CERTAIN * EPS * abs(before)
 
 
 def _depends(subject: Subject, values: Sequence[Array], t: int, direction: Array) -> Array:
