@@ -90,7 +90,7 @@ def test_the_rows_of_a_weight_are_not_the_batch() -> None:
 
 
 def test_names_are_a_hint_only() -> None:
-    """The weight comes first, all have gradients and no name tells: the samples are those that stand alone."""
+    """The weight comes first, and no name tells: the samples are those that stand alone."""
 
     def op(p: Any, q: Any, r: Any) -> Any:
         return (np.tanh(q @ p) * r).mean()
