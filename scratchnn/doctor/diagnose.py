@@ -118,8 +118,9 @@ def _truth(subject: Subject, measured: Measured) -> tuple[Case | None, list[Arra
         inputs = frozenset(range(len(subject.inputs)) if isinstance(subject, ModuleSubject) else ())
         case = Case(taped[0], taped[1], measured.cotangent, dict(_changed(subject, measured)), inputs)
         exact = case.gradients()
+        network = max((float(np.abs(found).max(initial=0.0)) for _, found in measured.numeric), default=0.0)
         rows = zip(measured.numeric, exact, measured.report.tensors, strict=False)
-        if all(row.kinks or _agrees(*numeric, gradient) for numeric, gradient, row in rows):
+        if all(row.kinks or _agrees(*numeric, gradient, network) for numeric, gradient, row in rows):
             return case, exact
     truth = [np.zeros(value.shape) for value in subject.values]
     for (entries, numbers), gradient in zip(measured.numeric, truth, strict=False):
@@ -128,11 +129,11 @@ def _truth(subject: Subject, measured: Measured) -> tuple[Case | None, list[Arra
     return None, truth
 
 
-def _agrees(entries: list[tuple[int, ...]], numeric: Array, exact: Array) -> bool:
+def _agrees(entries: list[tuple[int, ...]], numeric: Array, exact: Array, network: float) -> bool:
     """The record is believed where it gives what was measured."""
     found = np.array([exact[index] for index in entries])
     scale = float(np.abs(numeric).max(initial=0.0))
-    return bool(np.abs(numeric - found).max(initial=0.0) <= 1e-5 * scale + 1e-9)
+    return bool(np.abs(numeric - found).max(initial=0.0) <= 1e-5 * scale + 1e-8 * network)
 
 
 def _examine(subject: Subject, measured: Measured, case: Case | None, truth: list[Array]) -> Diagnosis:
