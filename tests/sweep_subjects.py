@@ -32,6 +32,9 @@ RECORDS = (
     *("DivergenceError", "FitState", "History", "Many", "Trace", "FileFormatError", "StudyError"),
     *("StudyResult", "GradcheckError", "GradcheckReport", "TensorCheck", "Diagnosis", "Finding"),
 )
+# Of `random`, what data loaders and the engine call.
+INTERNAL = ("random.permutation_from_words", "random.permutation_words", "random.resolve")
+ABSTRACT = ("lr_scheduler.LRScheduler",)  # nothing before a subclass says what it computes
 SPECIAL = ("__call__", "__getitem__", "__setitem__")
 
 
@@ -249,11 +252,7 @@ GIVEN: dict[str, Callable[[], Any]] = {
     "init.calculate_gain.param": lambda: 0.1,
     "init.constant_.val": lambda: 0.5,
     "random.bernoulli.p": lambda: 0.5,
-    "random.permutation_from_words.words": lambda: snn.Generator().words(3),
-    "random.permutation_words.generator": snn.Generator,
     "random.random_.array": lambda: np.zeros(3, np.int64),
-    "random.resolve.owner": lambda: "rand",
-    "random.resolve.generator": snn.Generator,
     "studies.load.name": lambda: "circles",
     "randint.size": lambda: (2,),
     "Dropout.load_state_dict.state_dict": dict,
@@ -302,6 +301,7 @@ GIVEN: dict[str, Callable[[], Any]] = {
     "functional.*.v": lambda: rows(4, 2),
     "functional.*.value": lambda: 0.5,
     "functional.*.weight": lambda: rows(2),
+    "functional.*.y": lambda: rows(4, 2),
     "functional.linear.weight": lambda: rows(2, 2),
     "functional.linear_vjp.weight": lambda: rows(2, 2),
     "functional.*.weight_decay": lambda: 0.1,
@@ -503,6 +503,8 @@ def subjects() -> Iterator[Subject]:
                 continue
             seen.add(id(thing))
             full = f"{room}.{name}" if room else name
+            if full in (*INTERNAL, *ABSTRACT):
+                continue
             if not isinstance(thing, type):
                 yield Subject(full, (name,), thing, None)
                 continue
