@@ -23,6 +23,7 @@ from .checks import (
     CheckedAttributes,
     any_array,
     as_flag,
+    as_function,
     as_list,
     as_number,
     positive_int,
@@ -259,6 +260,7 @@ class DataLoader(CheckedAttributes):
         Returns:
             int64, (len(dataset),), with drop_last only the rows that come up.
         """
+        permute = as_function("DataLoader.order", "permute", permute, "a function of raw words")
         self._draw_base_seed()
         order, discard_another = self._draw_order(permute)
         discard_another()
@@ -318,7 +320,7 @@ def _check_dataset(owner: str, dataset: Any) -> Any:
     if isinstance(dataset, np.ndarray) and dataset.ndim:
         any_array(owner, "dataset", dataset)
     elif (
-        isinstance(dataset, (type, np.ndarray))
+        isinstance(dataset, (type, np.ndarray, str, bytes))
         or any(hasattr(dataset, name) for name in ("iloc", "toarray"))  # tables, sparse matrices
         or not all(hasattr(dataset, name) for name in ("__getitem__", "__len__"))
     ):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import Array
+from .checks import Array, any_array
 
 __all__ = ["History"]
 
@@ -56,7 +56,7 @@ class History:
 
     def add_steps(self, losses: Array) -> None:
         """Append the losses of further steps."""
-        self._step_losses.append(losses)
+        self._step_losses.append(any_array("History.add_steps", "losses", losses, "f"))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain numbers and lists, ready for JSON."""

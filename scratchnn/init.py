@@ -195,7 +195,8 @@ def _floats(owner: str, tensor: Any, name: str = "tensor") -> Array:
 
 def _array(owner: str, tensor: Any, name: str = "tensor") -> Array:
     """The array to fill: `tensor` itself, or the `.data` of a Parameter."""
-    array = tensor if isinstance(tensor, np.ndarray) else getattr(tensor, "data", None)
+    sparse = hasattr(tensor, "toarray")  # its `data` is what is not zero, without a shape
+    array = tensor if isinstance(tensor, np.ndarray) or sparse else getattr(tensor, "data", None)
     if not isinstance(array, np.ndarray) or isinstance(array, MaskedArray):
         raise TypeError(f"{owner} got {name}={shown(tensor)}; it fills a Parameter or an array")
     if array.dtype.kind not in "biufc":

@@ -154,6 +154,7 @@ def fit_many(
     columns = {name: _each(f"labels[{name!r}]", values, models) for name, values in columns.items()}
     workers = _cores() if threads is None else positive_int("fit_many", "threads", threads)
     tell = notice(as_flag("fit_many", "progress", progress))
+    shuffle, drop_last = as_flag("fit_many", "shuffle", shuffle), as_flag("fit_many", "drop_last", drop_last)
     x, target = any_array("fit_many", "X", X, "biuf"), any_array("fit_many", "y", y, "biuf")
     if not x.ndim or not target.ndim or len(x) != len(target):
         raise ValueError(

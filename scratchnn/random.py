@@ -388,7 +388,8 @@ def _empty(owner: str, size: tuple[Any, ...], dtype: Any) -> Array:
 
 def _writable(owner: str, array: Array, dtypes: tuple[np.dtype[Any], ...] = REAL_DTYPES) -> np.dtype[Any]:
     """The array's dtype, once it is known that the array can be filled; nothing is drawn otherwise."""
-    if not isinstance(array, np.ndarray) or array.dtype not in dtypes:
+    masked = isinstance(array, np.ma.MaskedArray)
+    if masked or not isinstance(array, np.ndarray) or array.dtype not in dtypes:
         raise TypeError(f"{owner} got array={shown(array)}; it fills {dtypes[0]} or {dtypes[1]} arrays")
     if not array.flags.writeable:
         raise ValueError(f"{owner} got a read-only array; pass a copy of it")

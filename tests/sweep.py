@@ -16,6 +16,7 @@ import argparse
 import json
 import linecache
 import os
+import random
 import re
 import resource
 import shutil
@@ -59,13 +60,14 @@ class Endless(BaseException):
     """A call took too long."""
 
 
-def calls(words: Sequence[str] = ()) -> list[tuple[Any, str, str]]:
-    """(subject, argument, name of the hostile value), in a fixed order."""
+def calls(words: Sequence[str] = (), sample: int = 0) -> list[tuple[Any, str, str]]:
+    """(subject, argument, name of the hostile value) in a fixed order, or a sample, the same one always."""
     from sweep_subjects import subjects
     from sweep_values import VALUES
 
     chosen = [s for s in subjects() if not words or any(word in s.name for word in words)]
-    return [(s, argument, value) for s in chosen for argument in s.arguments for value in VALUES]
+    every = [(s, argument, value) for s in chosen for argument in s.arguments for value in VALUES]
+    return random.Random(0).sample(every, sample) if sample else every
 
 
 def run(chosen: Sequence[tuple[Any, str, str]]) -> Iterator[Call]:
@@ -129,41 +131,40 @@ def _raises(frame: Any) -> bool:
 # ---- processes --------------------------------------------------------------------------------------
 
 
-def sweep(words: Sequence[str] = (), jobs: int = 1) -> list[Call]:
+def sweep(words: Sequence[str] = (), sample: int = 0) -> list[Call]:
     """Make all calls, each group in a process that is started anew where one dies."""
-    every = calls(words)
+    every = calls(words, sample)
     found: list[Call] = []
     start = 0
     while start < len(every):
-        done = _child(words, start)
+        done = _child(words, sample, start)
         found += done
         start += len(done)
         if start < len(every) and len(done) < GROUP:
             subject, argument, value = every[start]
             found.append(Call(subject.name, argument, value, "raw", "the interpreter ended", "a crash"))
             start += 1
-        print(f"\r{start} of {len(every)}", end="", file=sys.stderr)
     return found
 
 
 GROUP = 2000
 
 
-def _child(words: Sequence[str], start: int) -> list[Call]:
+def _child(words: Sequence[str], sample: int, start: int) -> list[Call]:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--child", str(start), *words]
+        command = [sys.executable, __file__, "--child", str(start), "--sample", str(sample), *words]
         ran = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     return [Call(**json.loads(line)) for line in ran.stdout.decode().splitlines()]
 
 
-def child(words: Sequence[str], start: int) -> None:
+def child(words: Sequence[str], sample: int, start: int) -> None:
     """Make a group of calls and print what came of them, a line each."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
-    for call in run(calls(words)[start : start + GROUP]):
+    for call in run(calls(words, sample)[start : start + GROUP]):
         print(json.dumps(asdict(call)), file=out)
 
 
@@ -186,18 +187,48 @@ def report(found: Sequence[Call]) -> str:
     return "\n".join(lines)
 
 
+def unjustified(found: Sequence[Call]) -> list[Call]:
+    """What was accepted and nobody has said why."""
+    from sweep_accepted import reason
+    from sweep_subjects import subjects
+
+    by_name = {subject.name: subject for subject in subjects()}
+    taken = [call for call in found if call.outcome == "accepted"]
+    return [call for call in taken if reason(by_name[call.subject], call.argument, call.value) is None]
+
+
+def accepted(found: Sequence[Call]) -> str:
+    """What was accepted, by its reason."""
+    from sweep_accepted import reason
+    from sweep_subjects import subjects
+
+    by_name = {subject.name: subject for subject in subjects()}
+    groups: dict[str, Counter[str]] = {}
+    for call in found:
+        if call.outcome == "accepted":
+            why = reason(by_name[call.subject], call.argument, call.value) or "NO REASON GIVEN"
+            groups.setdefault(why, Counter())[call.value] += 1
+    lines = []
+    for why, values in sorted(groups.items(), key=lambda item: -item[1].total()):
+        lines.append(f"{values.total():5} {why}: {', '.join(f'{v} {n}' for v, n in values.most_common())}")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("words", nargs="*", help="parts of the names to sweep; all without")
+    parser.add_argument("--sample", type=int, default=0, help="make only so many calls, drawn at random")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--json", help="write every call to this file")
     parser.add_argument("--accepted", action="store_true", help="list what was accepted")
     options = parser.parse_args()
     if options.child is not None:
-        child(options.words, options.child)
+        child(options.words, options.sample, options.child)
         return
-    found = sweep(options.words)
+    found = sweep(options.words, options.sample)
     print(report(found))
+    if options.accepted:
+        print(accepted(found))
     if options.json:
         Path(options.json).write_text(json.dumps([asdict(call) for call in found]))
 

@@ -232,12 +232,9 @@ GIVEN: dict[str, Callable[[], Any]] = {
     "gradcheck.subject": snn.Tanh,
     "gradcheck.inputs": lambda: [rows(4, 2).astype(np.float64)],
     "diagnose.loss_fn": lambda: None,
-    "diagnose.target": lambda: None,
     "gradcheck.loss_fn": lambda: None,
-    "gradcheck.target": lambda: None,
     "fit_grid.make": lambda: lambda hidden: pair(),
     "fit_grid.grid": lambda: {"hidden": [1]},
-    "fit_grid.options": lambda: None,
     "fit_many.models": lambda: [network()],
     "fit_many.optimizers": lambda: None,
     "load.path": saved,
@@ -434,7 +431,8 @@ class Subject:
 
     @property
     def arguments(self) -> list[str]:
-        found = list(inspect.signature(self.function).parameters)
+        parameters = inspect.signature(self.function).parameters.values()
+        found = [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
         return found[1:] if self.make_self else found
 
     def others(self) -> list[str]:
@@ -461,12 +459,12 @@ class Subject:
         positional: list[Any] = [self.make_self()] if self.make_self else []
         named: dict[str, Any] = {}
         for name, parameter in parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                named |= {"epochs": 1, "progress": False}
             if name not in given or given[name] is MISSING:
                 continue
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 positional += given[name]
-            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                named |= {"epochs": 1, "progress": False}
             elif parameter.kind is inspect.Parameter.KEYWORD_ONLY:
                 named[name] = given[name]
             elif len(positional) == list(parameters).index(name):

@@ -290,3 +290,27 @@ def test_what_is_shown_is_short(value: Any) -> None:
     words = checks.shown(value)
     assert len(words) < 160
     assert "\n" not in words
+
+
+REFUSED = [
+    (lambda: snn.Subset("abc", [0]), "Subset got a str as dataset"),
+    (lambda: snn.random_split(snn.TensorDataset(np.ones((4, 1))), pd.DataFrame(np.ones((4, 2)))), "lengths="),
+    (lambda: snn.init.ones_(scipy.sparse.csr_matrix(np.eye(2))), "ones_ got tensor="),
+    (lambda: snn.init.uniform_(np.ma.masked_greater(np.ones(2), 0)), "uniform_ got tensor="),
+    (lambda: snn.Linear(2, 2).register_forward_hook(snn.Linear), "as forward hook"),
+    (lambda: snn.Linear(2, 2).named_modules(3), "Linear got prefix=3"),  # type: ignore[arg-type]
+    (lambda: snn.Parameter(np.ones(2)).accumulate(np.ma.masked_greater(np.ones(2), 0)), "masked"),
+    (lambda: snn.to_python(snn.Linear(2, 2), data_file=3), "to_python got data_file=3"),  # type: ignore[arg-type]
+    (lambda: snn.to_torch(snn.Linear(2, 2), epochs="x"), "to_torch got epochs='x'"),  # type: ignore[arg-type]
+    (lambda: snn.gradcheck(snn.Tanh(), np.ones(2), seed=itself()), "gradcheck got seed="),  # type: ignore[arg-type]
+    (lambda: snn.diagnose(snn.Tanh(), np.ones(2), seed=[[1]]), "diagnose got seed="),  # type: ignore[arg-type]
+    (lambda: snn.gradcheck(snn.Tanh(), np.ones(2), max_entries=None), "max_entries=None"),  # type: ignore[arg-type]
+    (lambda: snn.load(b"model"), "load got path="),  # type: ignore[arg-type]
+    (lambda: snn.save(snn.ReLU(), ""), "save got path=''"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_what_used_to_pass_or_to_end_the_interpreter(call: Any, words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        call()

@@ -82,7 +82,8 @@ def as_list(owner: str, name: str, value: Any, what: str) -> list[Any]:
         ValueError: an iterator that is used up, or does not end.
     """
     try:
-        if isinstance(value, (str, bytes, bytearray, Mapping, set, frozenset)):
+        table = hasattr(value, "iloc") and hasattr(value, "columns")  # it would give its columns' names
+        if table or isinstance(value, (str, bytes, bytearray, Mapping, set, frozenset)):
             raise TypeError
         iterator = iter(value)  # refused also where there is `__iter__`: by an array without axes
     except TypeError:

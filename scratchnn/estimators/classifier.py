@@ -236,7 +236,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return sample_weight
         balanced = isinstance(self.class_weight, str) and self.class_weight == "balanced"
         each = self.class_weight if isinstance(self.class_weight, list) else [self.class_weight]
-        if not balanced and not all(isinstance(weights, dict) for weights in each):
+        if not balanced and not (each and all(isinstance(weights, dict) for weights in each)):
             raise ValueError(
                 f"{type(self).__name__} got class_weight={shown(self.class_weight)}; it needs None, "
                 "'balanced', or a dict {class: weight}"

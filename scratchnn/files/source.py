@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..checks import as_seed
+from ..checks import as_path, as_seed, positive_int
 from ..data import DataLoader
 from ..layers import Linear, Module, ModuleList
 from ..losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, Loss, MSELoss, NLLLoss
@@ -151,6 +151,9 @@ def _program(
 ) -> str:
     owner = "to_python" if library is _SCRATCHNN else "to_torch"
     node = read(model, owner, CURE)
+    data_file = as_path(owner, "data_file", data_file)
+    if epochs is not None:
+        positive_int(owner, "epochs", epochs, minimum=0)
     seed = default_generator.initial_seed() if seed is None else as_seed(owner, "seed", seed)
     dtype = next((p.dtype.name for p in model.parameters()), "float32")
     lines = [f"{library.root}.manual_seed({seed})", *_model_lines(node, library)]

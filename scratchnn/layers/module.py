@@ -105,6 +105,8 @@ class Parameter(CheckedAttributes):
                 f"a parameter of shape {self.shape} got {got} as gradient; "
                 "they must be the same: check the backward that made it"
             )
+        if type(gradient) is not np.ndarray:
+            any_array("Parameter", "gradient", gradient)
         # Past __setattr__, which has nothing to check here: this runs in every backward.
         vars(self)["grad"] = gradient if self.grad is None else self.grad + gradient
 
@@ -273,6 +275,9 @@ class Module(CheckedAttributes):
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """(path, module) of this module (path "") and all below it, parents first, each once."""
+        return self._walk(as_text(type(self).__name__, "prefix", prefix))
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, Module]]:
         seen: set[int] = set()
         pending: list[tuple[str, Module]] = [(prefix, self)]
         while pending:
@@ -408,9 +413,10 @@ class Module(CheckedAttributes):
         Raises:
             TypeError: a hook that cannot be called.
         """
-        if not callable(hook):
+        if not callable(hook) or isinstance(hook, type):
             raise TypeError(
-                f"{self._label()} got {hook!r} as forward hook; it needs a function (module, inputs, output)"
+                f"{self._label()} got {shown(hook)} as forward hook; it needs "
+                "a function (module, inputs, output)"
             )
         hooks = dict(self._hooks or {})
         key = max(hooks, default=-1) + 1

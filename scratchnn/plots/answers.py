@@ -23,7 +23,7 @@ from .look import (
     new_figure,
     tint,
 )
-from .plane import LEGEND_MARKER, Extent, Model, evaluating, labelled, points
+from .plane import LEGEND_MARKER, Extent, Model, evaluating, labelled, plane, points
 
 
 def region(
@@ -48,6 +48,7 @@ def region(
     inside = np.asarray(inside)
     if inside.ndim != 2 or not inside.size:
         raise ValueError(f"region got a picture of shape {inside.shape}; it needs (rows, columns)")
+    x = None if x is None else plane(x, "region")
     ax = axes_or_new(ax)
     colors = ListedColormap([tint(BLUE, 0.25), tint(VERMILION, 0.45)])
     ax.imshow(inside, cmap=colors, vmin=0, vmax=1, extent=extent, interpolation="nearest")

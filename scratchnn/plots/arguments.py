@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,11 +37,17 @@ MOST_PANELS = 256
 
 def checked(function: Function) -> Function:
     """The function behind a check of each argument."""
-    return signature.checked(function, _check_for)
+    return signature.checked(function, _check_for, _check_together)
 
 
 def _check_for(name: str, annotation: str) -> signature.Check:
     return BY_NAME.get((name, annotation)) or BY_ANNOTATION[annotation]
+
+
+def _check_together(owner: str, given: Mapping[str, Any]) -> None:
+    """Classes without points would be passed over."""
+    if given.get("y") is not None and given.get("x", given["y"]) is None:
+        raise ValueError(f"{owner} got y and no x; the classes need points")
 
 
 def _kind(kind: type, what: str) -> signature.Check:
@@ -57,7 +63,7 @@ def _list_of(kind: type | None, what: str) -> signature.Check:
         row = isinstance(value, np.ndarray) and value.ndim == 1
         if isinstance(value, str) and kind is not None:
             raise TypeError(f"{owner} got {name}={shown(value)}; it needs a list of {what}: [{shown(value)}]")
-        if not row and not isinstance(value, Sequence):
+        if isinstance(value, bytes) or (not row and not isinstance(value, Sequence)):
             raise TypeError(f"{owner} got {name}={shown(value)}; it needs a list of {what}")
         for element in value:
             if kind is int:

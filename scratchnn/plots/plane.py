@@ -273,8 +273,8 @@ def labelled(owner: str, x: Any, y: Any, x_name: str = "x", y_name: str = "y") -
 
 
 def extent_of(owner: str, x: Any, extent: Extent | None) -> Extent:
+    x = None if x is None else plane(x, owner)
     if extent is None:
-        x = None if x is None else plane(x, owner)
         if x is None or not len(x):
             raise ValueError(f"{owner} got neither points nor extent=(left, right, bottom, top); give one")
         low, high = np.min(x, axis=0), np.max(x, axis=0)
