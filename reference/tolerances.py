@@ -26,9 +26,11 @@ MOVED_RUNS = 8
 UNIFORM = 4.0  # uniform draws without a fused multiply-add: 4 eps of the bounds
 
 # (up to this step, largest parameter difference over max(1, max|p|)); the last one holds from there on.
+# Float32 runs of up to 100 steps that clip gradients part by up to 1.8e-6 between processors, PyTorch's from
+# PyTorch's by 1.3e-6 (docs/accuracy.md, "On other processors"); without clipping all stay within 1e-6.
 TRAJECTORY = {
     np.dtype(np.float64): ((10, 1e-15), (100, 1e-14), (1000, 1e-12), (10000, 1e-11)),
-    np.dtype(np.float32): ((100, 1e-6), (1000, 3e-5), (10000, 1e-4)),
+    np.dtype(np.float32): ((100, 2e-6), (1000, 3e-5), (10000, 1e-4)),
 }
 
 

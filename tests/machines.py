@@ -270,7 +270,8 @@ def spread(names: list[str]) -> None:
             path = os.path.join(folder, "runs.npz")
             subprocess.run(
                 [sys.executable, __file__, "record", path],
-                env=environment_of(machine, folder), cwd=HERE.parent, check=True,
+                # Threads of networks as small as these would only wait for each other.
+                env={**environment_of(machine, folder), "OMP_NUM_THREADS": "1"}, cwd=HERE.parent, check=True,
             )  # fmt: skip
             with np.load(path) as file:
                 for key in file.files:
