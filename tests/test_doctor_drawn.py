@@ -15,7 +15,7 @@ from scratchnn.doctor import diagnose
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_right_networks_of_a_user_are_not_accused(layout: str) -> None:
-    assert accusations_of_a_user(range(4), layout) == []
+    assert accusations_of_a_user(range(4), layout) == ([], [])
 
 
 @pytest.mark.parametrize("seed", range(8))
