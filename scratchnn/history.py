@@ -56,7 +56,10 @@ class History:
 
     def add_steps(self, losses: Array) -> None:
         """Append the losses of further steps."""
-        self._step_losses.append(any_array("History.add_steps", "losses", losses, "f"))
+        losses = any_array("History.add_steps", "losses", losses, "f")
+        if losses.ndim != 1:
+            raise ValueError(f"History.add_steps got losses of shape {losses.shape}; it needs one a step")
+        self._step_losses.append(losses)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain numbers and lists, ready for JSON."""

@@ -35,7 +35,8 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 10  # a call may take
+SECONDS = 10  # of the processor that a call may take
+WAITING = 120  # seconds that it may wait, for a file or another process
 MEMORY = 8 * 2**30  # bytes of address space a process may have
 MEANT = ("scratchnn", "reference", "sklearn")  # packages whose `raise` is meant for users
 
@@ -74,21 +75,22 @@ def run(chosen: Sequence[tuple[Any, str, str]]) -> Iterator[Call]:
     """Make the calls, here."""
     from sweep_values import VALUES
 
+    signal.signal(signal.SIGPROF, _ring)
     signal.signal(signal.SIGALRM, _ring)
     for subject in {s.name: s for s, _, _ in chosen if s.name.startswith("fit_")}.values():
         subject.call()  # compiles, outside of any call's time
     for subject, argument, name in chosen:
-        signal.alarm(SECONDS)
+        _bound(SECONDS, WAITING)
         try:
             subject.call(argument, VALUES[name]())
             outcome = ("accepted",)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            signal.alarm(0)
+            _bound(0, 0)
             outcome = _judge(error, (*subject.owners, argument, *subject.others()))
         finally:
-            signal.alarm(0)
+            _bound(0, 0)
         _clear()
         yield Call(subject.name, argument, name, *outcome)
 
@@ -98,6 +100,12 @@ def _clear() -> None:
     for entry in os.scandir("."):
         if not entry.name.startswith(("saved", "kept")):
             shutil.rmtree(entry.path) if entry.is_dir() else os.unlink(entry.path)
+
+
+def _bound(seconds: float, waiting: int) -> None:
+    """Ring after so much time of the processor, whatever else runs meanwhile, or so much waiting."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.alarm(waiting)
 
 
 def _ring(*_: Any) -> None:
