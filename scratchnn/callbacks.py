@@ -229,7 +229,8 @@ class ModelCheckpoint(_Watch):
         return {**super().state_dict(), "best_path": self.best_path}
 
     def _read(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        found = super()._read(state_dict)
         path = state_dict["best_path"]
         if path is not None:
             path = as_path("ModelCheckpoint", "best_path", path)
-        return {**super()._read(state_dict), "best_path": path}
+        return {**found, "best_path": path}

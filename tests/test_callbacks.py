@@ -285,3 +285,13 @@ def test_a_path_is_found_again_from_another_folder(tmp_path: Path, monkeypatch: 
     train("numpy", 2, lambda state: os.chdir(tmp_path / "elsewhere"), best)
     assert best.best_path == str(tmp_path / "best.safetensors")
     assert (tmp_path / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "make", [snn.EarlyStopping, lambda: snn.ModelCheckpoint("best.safetensors", "train_loss")]
+)
+@pytest.mark.parametrize("state", [{}, 3, None, [1]])
+def test_a_state_of_something_else_is_refused_in_words(make: Any, state: Any) -> None:
+    callback = make()
+    with pytest.raises((TypeError, ValueError), match=type(callback).__name__):
+        callback.load_state_dict(state)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from kept import PLANE, Counting, Scaled, batches, small
 
@@ -197,3 +198,27 @@ def test_the_best_weights_put_back_are_those_of_the_run(tmp_path: Path) -> None:
     snn.default_generator.set_state(draws)
     with pytest.raises(ValueError, match="initial weights differ"):
         book.fit(9, stopping())
+
+
+def test_the_generator_of_a_loader_of_rows_is_kept(tmp_path: Path) -> None:
+    """A dataset that is asked row by row, in an order drawn by the loader's own generator."""
+
+    class Squares:
+        def __len__(self) -> int:
+            return 40
+
+        def __getitem__(self, i: int) -> Any:
+            return np.array([i / 40, 1.0], np.float32), np.array([(i / 40) ** 2], np.float32)
+
+    def run(epochs: int, **options: Any) -> Any:
+        snn.manual_seed(0)
+        model = snn.MLP(2, 3, 1, "tanh")
+        generator = snn.Generator().manual_seed(5)
+        loader = snn.DataLoader(Squares(), 8, True, generator=generator)
+        optimizer = snn.SGD(model.parameters(), lr=0.1)
+        return snn.fit(model, snn.MSELoss(), optimizer, loader, epochs, progress=False, **options)
+
+    path = tmp_path / "run.ck"
+    run(3, checkpoint=path)
+    resumed, whole = run(6, checkpoint=path), run(6)
+    assert resumed.train_loss == whole.train_loss

@@ -368,6 +368,9 @@ def test_forward_hooks_see_and_replace() -> None:
     assert seen[0][1][0] is x
     remove()
     remove_second()
+    layer.register_forward_hook(lambda m, inputs, y: None)
+    remove_second()  # once more: another hook has its place now
+    assert len(layer._hooks or {}) == 1
     assert_array_equal(layer(x), x)
     assert len(seen) == 1
 

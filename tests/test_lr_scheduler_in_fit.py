@@ -184,3 +184,43 @@ def test_refused_at_the_door(engine: str) -> None:
     for make in (by_batch(lambda o: snn.ReduceLROnPlateau(o)),):
         with pytest.raises(ValueError, match="with every='batch'"):
             train(engine, make)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_a_schedule_that_fails_ends_the_run_at_its_epoch(engine: str) -> None:
+    """Also where the compiled engine asks it ahead of its steps."""
+    rates = [1.0, 0.5, 0.25]
+    made: list[Any] = []
+
+    def make(optimizer: Any) -> Any:
+        made.append(snn.LambdaLR(optimizer, lambda epoch: rates[epoch]))
+        return made[-1]
+
+    with pytest.raises(IndexError):
+        train(engine, make, epochs=10)
+    assert made[0].last_epoch == 2
+    assert made[0].optimizer.param_groups[0]["lr"] == 0.05 * rates[2]
+
+
+def test_an_interrupt_leaves_the_schedule_where_the_steps_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scratchnn.engine.run import Run
+    from scratchnn.train.numba_engine import NumbaEngine
+
+    advance_by, made, calls = Run.advance, [], []
+
+    def interrupted(self: Any, *given: Any) -> None:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(1)
+        advance_by(self, *given)
+
+    def make(optimizer: Any) -> Any:
+        made.append(snn.ExponentialLR(optimizer, 0.9))
+        return made[-1]
+
+    monkeypatch.setattr(NumbaEngine, "_steps_at_once", lambda self: 12)  # of 8 an epoch
+    monkeypatch.setattr(Run, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train("numba", make)
+    assert made[0].last_epoch == 3  # 24 steps
+    assert made[0].optimizer.param_groups[0]["lr"] == pytest.approx(0.05 * 0.9**3, rel=1e-12)

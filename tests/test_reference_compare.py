@@ -46,6 +46,7 @@ def batch_for(loss: str, reduction: str, n: int, width: int, rng: np.random.Gene
     }[loss]
 
 
+@pytest.mark.filterwarnings("ignore:CrossEntropyLoss got predictions of one class:UserWarning")
 @settings(max_examples=150)
 @given(
     widths=st.lists(st.integers(1, 24), min_size=2, max_size=6),

@@ -11,6 +11,7 @@ import torch
 import reference
 import scratchnn as snn
 from reference import witness
+from reference.tolerances import bitwise_platform
 from reference.training import exact_arithmetic
 
 torch.set_num_threads(1)
@@ -327,6 +328,7 @@ def test_a_wrong_update_is_found_between_dropout_masks() -> None:
     assert "part at step 6 (epoch 2, batch 2), most in 2.weight[0, 4]" in report.parted
 
 
+@pytest.mark.skipif(not bitwise_platform(), reason="one ulp is within what PyTorch draws without AVX2")
 def test_other_initial_weights_are_named() -> None:
     model = circles_network(np.float32)
     theirs = reference.twin(model)

@@ -36,8 +36,9 @@ NOT_COMPARED = ("training", "path")  # fit sets the one; where a callback writes
 
 def generators_of(batches: Any, held_out: Any) -> list[Generator]:
     """What a run draws from: the default generator, and those of its loaders."""
-    loaders = [source.loader for source in (batches, held_out) if source is not None and source.loader]
-    return [default_generator, *(loader.generator for loader in loaders if loader.generator is not None)]
+    loaders = [source.data for source in (batches, held_out) if source is not None]
+    drawn = [data.generator for data in loaders if isinstance(data, DataLoader)]
+    return [default_generator, *(generator for generator in drawn if generator is not None)]
 
 
 def refuse_strangers(what: str, state: FitState) -> None:

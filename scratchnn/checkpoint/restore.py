@@ -75,8 +75,10 @@ class Restored:
                     callback.load_state_dict(kept["state"])
         except BaseException as error:
             for callback, (attributes, state) in zip(callbacks[:touched], before, strict=False):
-                vars(callback).update(attributes)
                 callback.load_state_dict(state)
+                if hasattr(callback, "__dict__"):
+                    vars(callback).clear()
+                    vars(callback).update(attributes)
             name = type(callbacks[touched - 1]).__name__
             error.add_note(f"The state of the callback {name} is from the checkpoint {self.path}.")
             raise

@@ -422,9 +422,12 @@ class Module(CheckedAttributes):
         key = max(hooks, default=-1) + 1
         hooks[key] = hook
         self._hooks = hooks
+        pending = [key]  # the key of a hook that is removed may be another's later
 
         def remove() -> None:
-            self._hooks = {k: h for k, h in (self._hooks or {}).items() if k != key}
+            while pending:
+                gone = pending.pop()
+                self._hooks = {k: h for k, h in (self._hooks or {}).items() if k != gone}
 
         return remove
 

@@ -34,9 +34,7 @@ def unknown(name: str) -> str:
     from difflib import get_close_matches
 
     nearest = get_close_matches(name.lower(), NAMES, n=1, cutoff=0.0)[0]
-    return (
-        f"there is no study with the name {name!r}; did you mean {nearest!r}? There are: {', '.join(NAMES)}"
-    )
+    return f"there is no study {name!r}; did you mean {nearest!r}? There are: {', '.join(NAMES)}"
 
 
 def __getattr__(name: str) -> Any:

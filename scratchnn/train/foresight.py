@@ -28,6 +28,7 @@ class Foresight:
     def __init__(self, regime: Regime, optimizer: Optimizer, epochs: int, skipped: int, run: Run) -> None:
         self.regime, self.optimizer = regime, optimizer
         self.skipped, self.a_epoch = skipped, run.steps_an_epoch
+        self.last = epochs * run.steps_an_epoch
         self.needed = bool(regime.by_batch) or (epochs > 1 and bool(regime.by_epoch))
         if not self.needed:
             return
@@ -43,9 +44,11 @@ class Foresight:
                     foreseen.append([read_numbers(run.plan.rule, group) for group in groups])
                     if epoch or step >= skipped:
                         regime.after_batch()
-        except ValueError as error:
+        except BaseException as error:
             self.put_back(skipped)
-            raise LoweringError(f"a schedule that refuses a step: {error}") from error
+            if isinstance(error, Exception):
+                raise LoweringError(f"a schedule that refuses a step: {error!r}") from error
+            raise
         numbers = np.array(foreseen)
         rates = np.zeros((len(foreseen), len(groups), RATES))
         rates[:, :, : numbers.shape[2]] = numbers
@@ -61,5 +64,5 @@ class Foresight:
             schedule.load_state_dict(state)
         for step in range(self.skipped + 1, steps + 1):
             self.regime.after_batch()
-            if step % self.a_epoch == 0:
+            if step % self.a_epoch == 0 and step < self.last:
                 self.regime.after_epoch()

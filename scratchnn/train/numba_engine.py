@@ -123,7 +123,7 @@ class NumbaEngine:
             losses[:skipped] = middle.losses
             self.generator.skip(middle.words - words)
         step, counted = skipped, 0 if self.recorder is None else self.recorder.made - skipped
-        fresh = engine.last_call is None
+        fresh, began = engine.last_call is None, engine.made
         try:
             while step < steps:
                 self._ask(counted)
@@ -143,9 +143,11 @@ class NumbaEngine:
             return self._stopped(losses, stop.step, fault)
         except Refused as stop:
             self.exchange.store()
+            foreseen.put_back(stop.step)
             self._make_by_hand(stop.step, order)
         except BaseException:
             self.exchange.store()
+            foreseen.put_back(skipped + engine.made - began)
             raise
         self.exchange.store()
         return self._block(losses, decided, epochs)
