@@ -118,7 +118,7 @@ class Net:
         return np.sign(self.y - self.target) / self.y.size
 
 
-EPS = float(np.finfo(np.float64).eps)
+FAINT = 1e-45  # of the largest gradient
 HIDDEN, ENDS = ("tanh", "sigmoid", "relu", "norm"), ("scores", "squares", "bce", "classes")
 TENSORS = ("x", "W1", "b1", "W2", "b2")
 
@@ -207,7 +207,7 @@ def gradients(case: Case, kind: Any, cotangent: Any) -> dict[str, Any]:
 def is_wrong(case: Case, name: str, cotangent: Any, mistake: Any) -> str:
     """wrong: where an entry of which float64 has the digits is off by 5 % or more; nothing where none is.
 
-    vanishing: where all such entries are so small beside the largest gradient of the network (eps squared)
+    vanishing: where all such entries are so small beside the largest gradient of the network (1e-45)
     that a term of theirs may have lost all its digits, and they are right by luck: 1 - h where h is 1.
     """
     everything = gradients(case, np.longdouble, cotangent)
@@ -225,7 +225,7 @@ def is_wrong(case: Case, name: str, cotangent: Any, mistake: Any) -> str:
         ]
     if not places:
         return ""
-    return "wrong" if any(abs(exact[p]) > EPS**2 * largest for p in places) else "vanishing"
+    return "wrong" if any(abs(exact[p]) > FAINT * largest for p in places) else "vanishing"
 
 
 def derivative(case: Case, name: str, place: Any, cotangent: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 
 import scratchnn as snn
 from scratchnn import functional as F
+from scratchnn.gradcheck.residual import residual
 from scratchnn.gradcheck.rounding import Rounded, Source, scatter
 
 SIZES = (1e-8, 1e-6, 1e-3, 1e3, 1e8)
@@ -125,15 +128,41 @@ def test_differences_know_how_far_off_they_are() -> None:
     assert verdict == "right", str(report)
 
 
+def test_a_mistake_does_not_hide_where_nothing_was_rounded() -> None:
+    """1/(1 + exp(-1636)) is exactly 1: its slope 0 hides no mistake in what other samples leave."""
+    case = scales.draw(np.random.default_rng(48), 4)
+    assert scales.judged(case)[1] == "right"
+    case.net.spoil = ("W1", scales.sign)
+    assert scales.judged(case)[1] == "FAIL"
+
+
+@pytest.mark.parametrize("op", [np.add, np.subtract, np.multiply, np.divide, np.square])
+def test_what_an_operation_rounds_off_is_known_exactly(op: Any) -> None:
+    r = np.random.default_rng(0)
+    numbers = [r.standard_normal(300) * 10.0 ** r.integers(-12, 12, 300) for _ in range(op.nin)]
+    rounded = op(*numbers)
+    exactly = {
+        "add": operator.add,
+        "subtract": operator.sub,
+        "multiply": operator.mul,
+        "divide": operator.truediv,
+    }
+    exactly["square"] = lambda a: a * a
+    for *inputs, y, error in zip(*numbers, rounded, residual(op.__name__, numbers, rounded), strict=True):
+        right = abs(Fraction(y) - exactly[op.__name__](*map(Fraction, inputs)))
+        assert error == pytest.approx(float(right), rel=1e-9, abs=1e-300)
+
+
 def test_rounding_is_seen_where_it_is() -> None:
     def run(source: Source) -> list[Any]:
-        y = np.tanh(source.wrap(np.array([0.5, 40.0])))
+        y = np.tanh(source.wrap(np.array([0.5, 40.0, 400.0])))
         return [1 - y * y, np.maximum(y, 0) - y]
 
     slope, exact = scatter(run, np.random.default_rng(0))
     unit = np.finfo(float).eps
-    assert (slope > unit / 20).all()  # 1 - y*y has an absolute error, where y is 1 as well
-    assert (slope < 2 * unit).all()
+    assert (slope[:2] > unit / 20).all()  # 1 - y*y has an absolute error where y is 1 but for 4e-35
+    assert (slope[:2] < 2 * unit).all()
+    assert slope[2] == 0  # tanh 400 is 1
     assert not exact.any()
 
 

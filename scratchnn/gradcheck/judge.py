@@ -26,6 +26,9 @@ MOST_WRONG_KINKS = 32
 ZERO = 4
 KINK_STEPS = tuple(10.0**k for k in range(-10, -2))
 TINY = float(np.finfo(np.float64).tiny)
+# Of the network's largest gradient: only saturation leaves so little, and what it rounds off is called
+# nothing (see `residual`) if it is smaller still.
+FAINT = 1e-45
 # Times the complex step, such a derivative is too small to be held.
 VANISHED = TINY / COMPLEX_STEP
 
@@ -136,7 +139,8 @@ class Judge:
 
     def _allowed(self) -> Array:
         """The difference that needs no explanation."""
-        return self.tolerance * np.maximum(np.abs(self.analytic), np.abs(self.numeric)) + VANISHED
+        size = np.maximum(np.abs(self.analytic), np.abs(self.numeric))
+        return self.tolerance * size + max(VANISHED, FAINT * self.evidence.largest)
 
     def _unseen(self) -> Array:
         """Entries whose slope is 0 by differences, although the output moves with larger steps."""

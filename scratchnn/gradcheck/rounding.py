@@ -2,12 +2,12 @@
 # mypy: disable-error-code="override"
 """Rounding made visible: Monte Carlo arithmetic (Parker 1997) on somebody's own NumPy code.
 
-The code is run again on arrays whose every operation ends in a random error of `AMPLIFIED` units of
-rounding, relative to the result; a sum or a product of matrices has one in each of its terms as well, since
-that is where it loses digits when the terms cancel. What the results then scatter by, divided by
-`AMPLIFIED`, is what rounding does to each of them. A number that is computed stably hardly moves; 1 - y*y
-moves by a whole unit where y is 1, and a mistake does not move at all: nothing of this depends on the
-scale of the weights or of the inputs.
+The code is run again on arrays whose every operation that rounds (see `residual`) ends in a random error of
+`AMPLIFIED` units of rounding, relative to the result; a sum or a product of matrices has one in each of its
+terms as well, since that is where it loses digits when the terms cancel. What the results then scatter by,
+divided by `AMPLIFIED`, is what rounding does to each of them. A number that is computed stably hardly moves;
+1 - y*y moves by a whole unit where y is nearly 1, and a mistake does not move at all: nothing of this depends
+on the scale of the weights or of the inputs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import Array, Instrumented
+from .residual import unit_of
 
 __all__ = ["RUNS", "Rounded", "Source", "scatter", "spread"]
 
@@ -78,26 +79,31 @@ class Source:
         wrapped.source = self
         return wrapped
 
-    def disturb(self, value: Any) -> Any:
-        """`value` with a random error in each number, real and imaginary parts apart; ints as they are."""
+    def disturb(self, value: Any, error: Array | None = None) -> Any:
+        """`value` with a random error in each number, real and imaginary parts apart; ints as they are.
+
+        Args:
+            error: the largest that rounding made in each number; without it, one unit.
+        """
         if isinstance(value, (tuple, list)):
             parts = [self.disturb(part) for part in value]
             return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
         if self.rng is None or not _is_float(value):
             return value
         array = np.asarray(value)
-        unit = AMPLIFIED * np.finfo(array.dtype).eps / 2
-        real = array.real.dtype.type
-        changed = array.real + array.real * (unit * self.rng.uniform(-1, 1, array.shape).astype(real))
-        # Infinities and NaN stay what they are; so does the sign of a zero.
-        changed = np.where(np.isfinite(array.real) & (array.real != 0), changed, array.real)
         if array.dtype.kind == "f":
-            return changed
-        turned = array.imag + array.imag * (unit * self.rng.uniform(-1, 1, array.shape).astype(real))
-        turned = np.where(np.isfinite(array.imag) & (array.imag != 0), turned, array.imag)
+            return self._moved(array, error)
         result = np.empty(array.shape, array.dtype)
-        result.real, result.imag = changed, turned
+        result.real, result.imag = self._moved(array.real), self._moved(array.imag)
         return result
+
+    def _moved(self, array: Array, error: Array | None = None) -> Array:
+        assert self.rng is not None
+        if error is None:
+            error = np.finfo(array.dtype).eps / 2 * np.abs(array)
+        by = (AMPLIFIED * error * self.rng.uniform(-1, 1, array.shape)).astype(array.dtype)
+        # Infinities and NaN stay what they are; so does the sign of a zero.
+        return np.where(np.isfinite(array) & (array != 0), array + by, array)
 
 
 class Rounded(Instrumented):
@@ -125,7 +131,10 @@ class Rounded(Instrumented):
         if method == "at":
             return None
         if source is not None and not exact:
-            result = source.disturb(result)
+            single = method == "__call__" and ufunc.signature is None and _is_float(result)
+            real = single and result.dtype.kind == "f"
+            error = unit_of(ufunc.__name__, plain, np.asarray(result)) if real else None
+            result = source.disturb(result, error)
         if out is None:
             return result if source is None else source.wrap(result)
         results = result if isinstance(result, tuple) else (result,)
