@@ -109,6 +109,15 @@ def test_a_gradient_that_is_zero_but_for_rounding_is_right() -> None:
     assert [row.name for row in wrong.tensors if row.status == "FAIL"] == ["b"]
 
 
+def test_slopes_that_cancel_to_nothing_are_right() -> None:
+    """Of 148 slopes of +-1 that add up to 0, rounding leaves a few units, and the complex step nothing."""
+    rng = np.random.default_rng(1598321266)
+    snn.manual_seed(1275800247)
+    model = snn.Sequential(snn.Linear(42, 37, dtype=np.float64))
+    x, target = rng.standard_normal((148, 42)) / np.sqrt(42), rng.standard_normal((148, 37))
+    assert snn.gradcheck(model, x, loss_fn=snn.L1Loss("sum"), target=target, max_entries=50)
+
+
 def test_what_cannot_be_decided_says_so() -> None:
     """By differences, next to an output of 1e12, a gradient of 1e-6 is beyond what float64 shows."""
 

@@ -19,6 +19,7 @@ from ..checks import Array, any_array, shown
 from ..layers import Module, Parameter
 from ..losses import Loss
 from ..random import default_generator
+from .rounding import Rounded
 
 __all__ = [
     "AnyShape",
@@ -208,6 +209,9 @@ class ModuleSubject(Subject):
                     dy = dloss = loss_fn.backward(float(cotangent) if cotangent.ndim == 0 else dy)
                 else:
                     dy = dloss = loss_fn.backward()
+                if isinstance(cotangent, Rounded) and cotangent.source is not None:
+                    # Comparisons, as in a slope of L1Loss, leave plain arrays.
+                    dy = dloss = cotangent.source.wrap(dy)
                 if np.shape(dy) != np.shape(y):
                     raise ShapeError(short_repr(loss_fn), np.shape(dy), np.shape(y))
             dx = model.backward(dy)
